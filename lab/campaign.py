@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +20,9 @@ from lab.errors import LabError, require_root
 from lab.experiment import DISTURBANCES, TCP_OPTIONS, Case, Outcome
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
+from lab.links import Terms
+from lab.network import CLIENT
+from lab.segments import Segment
 from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
 DURATION_S = 4.0
@@ -38,6 +41,28 @@ class Choice:
     workloads: Sequence[str] = USUAL
     faults: Sequence[str] = tuple(DISTURBANCES)
     families: Sequence[int] = (4, 6)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Where nodes and the client of a campaign are; `what` says it."""
+
+    what: str
+    segments: Sequence[Segment] = ()
+    client: str = CLIENT
+
+
+_FAR = Terms(delay_ms=10, jitter_ms=1, reorder_percent=0.5, loss_percent=0.1, rate_mbit=200)
+TOPOLOGIES = {
+    "segment": Topology("all at one switch"),
+    "trunk": Topology("the second node at another switch", [Segment("floor2", hosts=["beta"])]),
+    "router": Topology("the client behind a router", [Segment("office", "router", ["far"])], "far"),
+    "wide": Topology(
+        f"the client behind a router, {_FAR.delay_ms:g} ms away, {_FAR.loss_percent:g} % lost",
+        [Segment("wan", "router", ["far"], _FAR)],
+        "far",
+    ),
+}
 
 
 def run_seeds(seed: int, runs: int) -> list[int]:
@@ -77,9 +102,11 @@ def plan(seed: int, choice: Choice, failures: int = 1) -> Case:
 
 @dataclass
 class Report:
-    """The figures of a campaign; `settings` are those of its lab, which a run needs to be done again."""
+    """The figures of a campaign; `settings` and `topology` are those of its lab, which a run needs to be done
+    again."""
 
     settings: Sequence[str] = ()
+    topology: str = "segment"
     runs: int = 0
     survived: int = 0
     wrong_bytes: int = 0
@@ -109,7 +136,7 @@ class Report:
             "workload": case.workload,
             "fault": case.fault,
             "family": case.family,
-            "again": again(case, self.settings),
+            "again": again(case, self.settings, self.topology),
             "evidence": outcome.directory,
         }
         if not outcome.ok:
@@ -155,12 +182,13 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
     return {"p50": ordered[round(last * 0.5)], "p99": ordered[round(last * 0.99)], "max": ordered[-1]}
 
 
-def again(case: Case, settings: Sequence[str] = ()) -> str:
+def again(case: Case, settings: Sequence[str] = (), topology: str = "segment") -> str:
     """The command that does this run again, as a shell reads it."""
     words = ["fttcp", "lab", "campaign", "--runs", "1", "--seed", str(case.seed)]
     words += ["--workload", case.workload, "--fault", ",".join(case.pool) or case.fault]
     words += ["--family", str(case.family)]
     words += ["--failures", str(1 + len(case.then))] if case.then else []
+    words += ["--topology", topology] if topology != "segment" else []
     for setting in settings:
         words += ["--set", setting]
     return shlex.join(words)
@@ -170,25 +198,35 @@ class Campaign:
     """Runs cases one after the other on one lab, which is mended between runs, or else made anew."""
 
     def __init__(
-        self, lab: Lab, evidence: Path, settings: Sequence[str] = (), workloads: Sequence[str] = ()
+        self,
+        lab: Lab,
+        evidence: Path,
+        settings: Sequence[str] = (),
+        workloads: Sequence[str] = (),
+        topology: str = "segment",
     ) -> None:
         self._lab = lab
+        self._topology = TOPOLOGIES[topology]
         self._evidence = evidence
         in_step = [WORKLOADS[name].in_step for name in workloads]
         self.settings = (*(IN_STEP if any(in_step) else ()), *settings)
         self._serve = serve_specs(workloads or None)
         # a workload that is done again alone asks for its own needs, not for those of the others
-        self.report = Report(settings if all(in_step) else self.settings)
+        self.report = Report(settings if all(in_step) else self.settings, topology)
 
     def __enter__(self) -> Campaign:
-        self._lab.up(self._serve, self.settings)
+        self._up()
         return self
+
+    def _up(self) -> None:
+        self._lab.up(self._serve, self.settings, more=self._topology.segments)
 
     def __exit__(self, *exc: object) -> None:
         self._lab.down()
 
     def run(self, case: Case) -> Outcome:
-        """Do one run, count it, and mend the lab."""
+        """Do one run, its client where the topology has it, count it, and mend the lab."""
+        case = replace(case, client=self._topology.client)
         directory = self._evidence / f"{case.seed}-{case.workload}-{case.fault}-v{case.family}"
         try:
             outcome = experiment.run(self._lab, case, directory)
@@ -203,7 +241,7 @@ class Campaign:
             click.echo(f"the lab is made anew, its logs are in {directory}: {error}", err=True)
             self.report.rebuilt += 1
             self._lab.down()
-            self._lab.up(self._serve, self.settings)
+            self._up()
         return outcome
 
 
@@ -260,6 +298,13 @@ def _list(context: click.Context, option: click.Parameter, asked: bool) -> None:
     type=click.IntRange(1, 20),
     help="Faults in each run, one after the other: the pair is made whole and renews connections in between.",
 )
+@click.option(
+    "--topology",
+    default="segment",
+    show_default=True,
+    type=click.Choice(list(TOPOLOGIES)),
+    help="Where nodes and client are: " + "; ".join(f"{name}: {one.what}" for name, one in TOPOLOGIES.items()) + ".",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As for lab up.")
 @click.option(
     "--evidence", default="campaign", show_default=True, type=click.Path(path_type=Path), help="Directory."
@@ -281,6 +326,7 @@ def campaign(
     fault: tuple[str, ...],
     family: tuple[str, ...],
     failures: int,
+    topology: str,
     settings: tuple[str, ...],
     evidence: Path,
     keep_going: bool,
@@ -292,7 +338,7 @@ def campaign(
     choice = Choice(workload, fault, [int(one) for one in family])
     try:
         require_root()
-        with Campaign(Lab(name), evidence, settings, workload) as series:
+        with Campaign(Lab(name), evidence, settings, workload, topology) as series:
             for number, one in enumerate(run_seeds(seed, runs), 1):
                 case = plan(one, choice, failures)
                 outcome = series.run(case)

@@ -121,6 +121,7 @@ class Case:
     cookies: bool = False  # one of the nodes answers each SYN by a cookie, as in a flood
     then: tuple[tuple[str, float], ...] = ()  # further faults, each so long after connections were renewed
     pool: tuple[str, ...] = ()  # that they were drawn from
+    client: str = CLIENT  # the host of the lab that is the client
 
 
 @dataclass
@@ -171,7 +172,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
     new = next(node for node in NODES if node != old) if disturbance.takeover else old
     outcome = Outcome(case, directory=str(directory))
     detached = Detached(lab)
-    set_tcp_options(lab, case.tcp)
+    set_tcp_options(lab, case.tcp, case.client)
     set_cookies(lab, case.cookies)
     disturbance.before(lab)
     bound_s = max(disturbance.bound_s, *(DISTURBANCES[fault].bound_s for fault, _ in case.then), 0)
@@ -355,8 +356,8 @@ def revive(lab: Lab) -> None:
     lab.wait("synced", SYNC_S)
 
 
-def set_tcp_options(lab: Lab, options: Mapping[str, bool]) -> None:
-    """Turn the client's TCP options (sack, timestamps, window_scaling) on or off; those not named are on.
+def set_tcp_options(lab: Lab, options: Mapping[str, bool], client: str = CLIENT) -> None:
+    """Turn a client's TCP options (sack, timestamps, window_scaling) on or off; those not named are on.
 
     Raises LabError for an option that does not exist.
     """
@@ -366,7 +367,7 @@ def set_tcp_options(lab: Lab, options: Mapping[str, bool]) -> None:
             f"TCP option {', '.join(sorted(unknown))}: there is none; wanted: {', '.join(TCP_OPTIONS)}"
         )
     values = [f"{key}={int(options.get(name, True))}" for name, key in TCP_OPTIONS.items()]
-    lab.host(CLIENT).run(["sysctl", "-q", "-w", *values])
+    lab.host(client).run(["sysctl", "-q", "-w", *values])
 
 
 def set_cookies(lab: Lab, always: bool) -> None:
@@ -378,7 +379,7 @@ def set_cookies(lab: Lab, always: bool) -> None:
 
 
 class Client:
-    """A workload's client in the lab's client host."""
+    """A workload's client in the case's client host."""
 
     def __init__(self, lab: Lab, case: Case, directory: Path, bound_s: float) -> None:
         self._case = case
@@ -395,7 +396,7 @@ class Client:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         with self._output.open("wb") as output:
             self._process = lab.popen(
-                CLIENT, argv, cwd="/", env=environment, stdout=output, stderr=subprocess.PIPE, bufsize=0
+                case.client, argv, cwd="/", env=environment, stdout=output, stderr=subprocess.PIPE, bufsize=0
             )
         assert self._process.stderr is not None
         self._stderr = self._process.stderr

@@ -102,6 +102,14 @@ def test_a_run_is_done_again_with_all_its_settings() -> None:
     assert [words[i + 1] for i, word in enumerate(words) if word == "--set"] == list(settings)
 
 
+def test_a_run_is_done_again_in_its_topology() -> None:
+    """Where the client was is a part of the run; the usual place need not be named."""
+    series = Campaign(Lab("never"), Path(), (), ("put",), "router")
+    words = shlex.split(again(plan(42, Choice()), (), series.report.topology))
+    assert words[words.index("--topology") + 1] == "router"
+    assert "--topology" not in again(plan(42, Choice()))
+
+
 def test_flows_that_were_let_go_are_told() -> None:
     """They are counted by reason over all runs, and a run that had some is listed though it survived."""
     report = Report(settings=("workers=2",))
