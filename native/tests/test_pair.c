@@ -262,6 +262,29 @@ static void test_output_lag_is_measured_by_progress(void)
 	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_LAG);
 }
 
+/* A server that the backup's is ahead of: a reason when it is silent, not when it is on its way to a slow client. */
+static void test_being_behind_the_backup_is_measured_at_rest(void)
+{
+	struct ftt_flow f;
+	struct ftt_record r = commit_of(&plain, 0, 100000, 20000);
+	uint64_t t;
+
+	make_primary(&f, &plain, MS);
+	ftt_primary_record(&f, &r, at(MS));
+	for (t = MS; t < 10000 * MS; t += 500 * MS) { /* far behind, and something always in flight */
+		step(&f, from_primary(&plain, TCP_ACK, (uint32_t)(t / MS), 0, 1000), t);
+		CHECK_EQ(ftt_flow_tick(&f, at(t)) & FTT_ACT_DETACH, 0);
+		step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, (uint32_t)(t / MS), 0), t);
+		CHECK_EQ(ftt_flow_tick(&f, at(t + MS)) & FTT_ACT_DETACH, 0);
+	}
+	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, f.local_snd_nxt - plain.service_iss - 1, 0), t); /* and now nothing */
+	CHECK_EQ(f.client_acked, f.local_snd_nxt);
+	CHECK_EQ(ftt_flow_tick(&f, unvouched(t + 9000 * MS)) & FTT_ACT_DETACH, 0); /* not alive: no argument */
+	CHECK_EQ(ftt_flow_tick(&f, at(t + 11000 * MS)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(t + 11001 * MS)), FTT_ACT_DETACH);
+	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_AHEAD);
+}
+
 /* Servers whose timers drift apart: what one has not said yet is waited for longer than what the backup's kernel lacks. */
 static void test_a_longer_lag_may_be_allowed(void)
 {
@@ -394,6 +417,7 @@ int main(void)
 	test_own_acknowledgement_stays_within_the_commit();
 	test_commit_lag_detaches();
 	test_output_lag_is_measured_by_progress();
+	test_being_behind_the_backup_is_measured_at_rest();
 	test_a_longer_lag_may_be_allowed();
 	test_own_end_counts_only_when_the_server_lives();
 	test_backups_end_alone_detaches_after_a_grace(FTT_REC_FIN);

@@ -367,8 +367,8 @@ static inline uint32_t ftt_flow_tick(struct ftt_flow *f, const struct ftt_env *e
 		if (ftt_held_too_long(f, env))
 			return ftt_flow_detach(f, ftt_peer_owes(f) ? FTT_WHY_OUTPUT_LAG : FTT_WHY_COMMIT_LAG, env->now_ns);
 		ftt_lag_mark(f, env->now_ns);
-		if (f->bits & FTT_F_AHEAD && !env->vouched)
-			f->lag_since_ns = env->now_ns; /* a server that stands still is no reason to lose the one that goes on */
+		if (ftt_lag_excused(f, env))
+			f->lag_since_ns = env->now_ns;
 		if (f->lag_since_ns && env->now_ns - f->lag_since_ns > ftt_lag_limit(env))
 			return ftt_flow_detach(f, f->bits & FTT_F_AHEAD ? FTT_WHY_OUTPUT_AHEAD : FTT_WHY_OUTPUT_LAG, env->now_ns);
 		if (ftt_output_overdue(f, env->now_ns, env->policy->detach_after_ns))
