@@ -334,11 +334,12 @@ def campaign(
     name: str,
 ) -> None:
     """Random fault moments over workloads. A run that failed, or in which flows lost their protection, keeps
-    logs and captures of both links."""
+    logs and captures of both links. Who ends it early is told of the runs that were done."""
     choice = Choice(workload, fault, [int(one) for one in family])
+    series = Campaign(Lab(name), evidence, settings, workload, topology)
     try:
         require_root()
-        with Campaign(Lab(name), evidence, settings, workload, topology) as series:
+        with series:
             for number, one in enumerate(run_seeds(seed, runs), 1):
                 case = plan(one, choice, failures)
                 outcome = series.run(case)
@@ -347,9 +348,17 @@ def campaign(
                     break
     except LabError as error:
         raise click.ClickException(str(error)) from error
-    report = series.report.as_dict()
-    click.echo(json.dumps(report) if as_json else summary(report))
-    sys.exit(0 if not report["failures"] else 1)
+    except KeyboardInterrupt:
+        tell(series.report, as_json)
+        raise
+    tell(series.report, as_json)
+    sys.exit(1 if series.report.failures else 0)
+
+
+def tell(report: Report, as_json: bool) -> None:
+    """Print a campaign's figures."""
+    figures = report.as_dict()
+    click.echo(json.dumps(figures) if as_json else summary(figures))
 
 
 def progress(number: int, runs: int, outcome: Outcome) -> str:
