@@ -277,7 +277,9 @@ class PrimaryRules(Actions):
         assert peer is not None
         if view.stopping and now_ns >= self.since_ns + self._offer_lasts_ns():
             self._finish(now_ns)
-        elif peer.boot_id != self._peer_boot or self._doubt:
+        elif self._doubt and self._hears_soon(now_ns):
+            return  # what the backup said before counts no more
+        elif peer.boot_id != self._peer_boot or not self._offer_stands(peer):
             self._abandon(now_ns)  # it may have served before it was lost
         elif peer.said is None:
             return
@@ -291,6 +293,13 @@ class PrimaryRules(Actions):
             self._go_silent(now_ns)
         elif not self.settings.pair and self._waited(now_ns):
             self._go_silent(now_ns)  # it agreed, but the arbiter does not hear it: take the role back there
+
+    def _offer_stands(self, peer: Peer) -> bool:
+        """False if this node stood still since it made its offer, and is not sure that the backup has not
+        served: one that is still heard in the same pairing has not."""
+        if self._doubt:
+            self._doubt = self.settings.arbitrated or not (self.session and peer.follows(self.session))
+        return not self._doubt
 
     def _offer_lasts_ns(self) -> int:
         """How long a node that stops waits until its offer is taken."""
