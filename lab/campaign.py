@@ -303,7 +303,7 @@ def _list(context: click.Context, option: click.Parameter, asked: bool) -> None:
     default="segment",
     show_default=True,
     type=click.Choice(list(TOPOLOGIES)),
-    help="Where nodes and client are: " + "; ".join(f"{name}: {one.what}" for name, one in TOPOLOGIES.items()) + ".",
+    help="Nodes and client: " + "; ".join(f"{name}: {one.what}" for name, one in TOPOLOGIES.items()),
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As for lab up.")
 @click.option(

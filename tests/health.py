@@ -61,6 +61,7 @@ class Watched:
         self.changes: Changes = []
         self.notes: Notes = []
         self.stuck_why: list[str] = []
+        self.doubts: list[bool] = []
         self.health: Health | None = None
 
     def note(self, kind: str, level: str = "info", **fields: Any) -> None:
@@ -137,6 +138,7 @@ async def looked_after(
         watched.note,
         start_within_s=(restart or RestartSection()).start_within_s,
         on_stuck=watched.stuck,
+        on_doubt=watched.doubts.append,
     )
     if resting:
         watched.health.rest()

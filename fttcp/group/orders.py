@@ -11,6 +11,7 @@ from fttcp.group.late import Late
 from fttcp.group.ownership import Ownership
 from fttcp.group.recording import Recorder
 from fttcp.group.saying import Saying
+from fttcp.group.serving import Serving
 from fttcp.group.takeovers import Takeovers
 from fttcp.ownership import commands as do
 from fttcp.ownership.model import NS_PER_MS
@@ -28,6 +29,7 @@ class Ordered(Protocol):
     server: Health | None
     recorder: Recorder | None
     checkpoints: Checkpoints | None
+    serving: Serving
 
 
 class Orders:
@@ -66,7 +68,7 @@ class Orders:
             case do.StoreEpoch(epoch=epoch):
                 self._ownership.store(epoch)
             case do.Vouch(alive=alive):
-                engine.vouch(alive)
+                group.serving.vouch(alive)
                 if alive and group.server is not None:
                     self._last_words.listen(group.server.pids)
                     if group.recorder is not None:

@@ -63,6 +63,7 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         lambda places: group.readiness.hold("unheard", _unheard(places)),
         section.restart.start_within_s,
         group.serving.stuck,
+        group.serving.doubted,
     )
 
 

@@ -41,6 +41,8 @@ class Serving:
         self._group = group
         self._healthy = False
         """Whether health vouches for the server; the machine may want it to begin anew all the same."""
+        self._doubtful = False
+        """It looks as if the server hung; whether it does is not known yet."""
         self._restarting = False
         """True while the server is told to begin anew: that it is down then is no death."""
         self._restoring: asyncio.Task[None] | None = None
@@ -62,6 +64,16 @@ class Serving:
             group.note("server-restarting", reason=reason)
         else:
             group.note(cause.value, "warning", reason=reason)
+
+    def doubted(self, doubtful: bool) -> None:
+        """Health begins to doubt, or ceases to. That a server in doubt is silent is no reason to let go a
+        connection of which the backup's has said more."""
+        self._doubtful = doubtful
+        self.vouch(self._group.machine.view.vouched)
+
+    def vouch(self, alive: bool) -> None:
+        """Tell the engine whether it may rely on what the server does and does not say."""
+        self._group.engine.vouch(alive and not self._doubtful)
 
     def stuck(self, why: str) -> bool:
         """A server that was woken is not up in time; true if this node gives the role up because of that."""

@@ -82,13 +82,15 @@ class Health:
         on_unheard: Callable[[Sequence[Place]], None] = lambda places: None,
         start_within_s: float = 60.0,
         on_stuck: Callable[[str], bool] = lambda why: False,
+        on_doubt: Callable[[bool], None] = lambda doubtful: None,
     ) -> None:
         """``address``: where probes find the server; ``addresses``: all of the group. Called in the loop:
         ``on_change``; ``on_known`` with the number of the server's start and whether it could follow another
         node's; ``on_crash`` when one of its workers was killed; ``on_bound`` with the ports on which it takes
         packets from one interface only, each time when it is seen to listen; ``on_unheard`` again and again
         with all places where clients may speak and nobody listens; ``on_stuck`` when a server that was woken
-        is not up after ``start_within_s``: true if it was awaited, and counts as unfit for as long again."""
+        is not up after ``start_within_s``: true if it was awaited, and counts as unfit for as long again;
+        ``on_doubt`` when the server begins to look as if it hung, and when it does not any more."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
         self._sampler = Sampler(ports, addresses)
@@ -100,6 +102,7 @@ class Health:
         self._readiness = Readiness(hooks, on_known, note)
         self._workers = Workers(on_crash)
         self._on_bound, self._on_unheard = on_bound, on_unheard
+        self._on_doubt, self._doubtful = on_doubt, False
         self._start_within_s, self._on_stuck = start_within_s, on_stuck
         self._timer: asyncio.TimerHandle | None = None
         """Of a server that was woken, or did not come up in time."""
@@ -386,7 +389,11 @@ class Health:
         if pids == self._server.pids and progress is self._progress:
             if self._listening:
                 self._workers.watch(set(sample.family) - set(pids))
-            self._conclude(progress.judge(sample, time.monotonic()))
+            finding = progress.judge(sample, time.monotonic())
+            if progress.doubtful != self._doubtful:
+                self._doubtful = progress.doubtful
+                self._on_doubt(self._doubtful)
+            self._conclude(finding)
         return took_s
 
     def _conclude(self, finding: Finding | None) -> None:

@@ -80,6 +80,11 @@ class Progress:
         """So often it is looked for a stall."""
         return self._stall_s / _PATIENCE
 
+    @property
+    def doubtful(self) -> bool:
+        """True if something seen in the last sample is a hang if it lasts."""
+        return bool(self._stopped or self._rest)
+
     def waiting(self, unread: Sequence[Connection]) -> bool:
         """True if a connection was already waiting, with the same input, at the last sample: then it is
         worth while to look at the threads as well."""
