@@ -25,6 +25,8 @@ from fttcp.report.reporting import Reporting
 from fttcp.sync.record import Report
 
 _SHOWN_BY_SYSTEMD = ("role", "fenced", "paused", "resumed", "reloaded")
+_TOLD_WITHIN_S = 0.1
+"""All groups may change at once, while the loop has better to do: systemd is told once."""
 
 
 class Frontend:
@@ -48,6 +50,7 @@ class Frontend:
         self._http = HttpServer(Pages(self._monitored).page)
         self._systemd = Notifier(os.environ)
         self._watchdog: asyncio.TimerHandle | None = None
+        self._telling: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Begin to answer. Raises OSError."""
@@ -86,8 +89,9 @@ class Frontend:
 
     async def close(self) -> None:
         """Answer no more."""
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        for timer in (self._watchdog, self._telling):
+            if timer is not None:
+                timer.cancel()
         await self._control.close()
         await self._http.close()
 
@@ -171,17 +175,16 @@ class Frontend:
     # ------------------------------------------------------------------ systemd
 
     def _heard(self, event: Event) -> None:
-        if event["event"] in _SHOWN_BY_SYSTEMD:
-            self._systemd.status(self._summary())
+        if event["event"] in _SHOWN_BY_SYSTEMD and self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(_TOLD_WITHIN_S, self._tell_systemd)
+
+    def _tell_systemd(self) -> None:
+        self._telling = None
+        self._systemd.status(self._summary())
 
     def _summary(self) -> str:
         """Return all groups' roles in one line."""
-        shown = []
-        for group in self.groups.values():
-            state = group.status()
-            paused = ", PAUSED" if state.get("paused") else ""
-            shown.append(f"{group.name}: {state['role']} ({state['mode']}{paused})")
-        return "; ".join(shown)
+        return "; ".join(f"{name}: {group.as_what()}" for name, group in self.groups.items())
 
     def _feed_watchdog(self) -> None:
         """Tell systemd that the loop turns, three times as often as it wants to hear so."""

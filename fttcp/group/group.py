@@ -392,6 +392,12 @@ class GroupRuntime:
         """True when the group cannot go on in this daemon."""
         return self._closed or self.machine.phase is Phase.FENCED
 
+    def as_what(self) -> str:
+        """Return role and mode, as people read them."""
+        machine = self.machine
+        role = "fenced" if self.fenced else machine.role.value
+        return f"{role} ({machine.mode.value}{', PAUSED' if machine.paused else ''})"
+
     def owner(self) -> str | None:
         """Return the name of the node that serves the group, as far as this one knows."""
         machine = self.machine

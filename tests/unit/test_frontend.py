@@ -249,6 +249,29 @@ def test_systemd_hears_of_start_reload_watchdog_and_end(tmp_path: Path) -> None:
     assert Notifier({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}).watchdog_s is None
 
 
+def test_systemd_is_told_once_of_groups_that_change_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is worked out for it while they change: that would be in the way of a takeover of many."""
+    looked: list[str] = []
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    async def test() -> None:
+        async with frontend(tmp_path) as (face, alpha, _):
+            monkeypatch.setattr(face._systemd, "status", told.put_nowait)
+            monkeypatch.setattr(type(alpha), "status", lambda group: looked.append(group.name) or {})
+            monkeypatch.setattr(type(alpha), "as_what", lambda group: looked.append(group.name) or "as told")
+            for _ in range(50):
+                face.reporting.history.add("role", group="web")
+            assert not looked
+            assert await asyncio.wait_for(told.get(), 10) == "web: as told"
+            face.reporting.history.add("paused", group="web")
+            assert await asyncio.wait_for(told.get(), 10) == "web: as told" and told.empty()
+            assert looked == ["web", "web"]
+
+    asyncio.run(test())
+
+
 def test_what_is_not_told_any_more_ends_beside_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
