@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import select
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -21,9 +18,10 @@ import pytest
 from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, fttcp_program
-from lab.network import CLIENT, NODES, SERVICE4
+from lab.network import NODES, SERVICE4
 from lab.nodeconfig import node_config, to_toml, write_node_files
 from tests.integration.netns import needs_root
+from tests.integration.talking import Talk
 
 pytestmark = needs_root
 
@@ -35,21 +33,6 @@ TWO = {
 }  # fmt: skip
 PLACES = {"one": (SERVICE4, 7), "two": ("fd77::101", 8)}
 OTHER = {"one": "two", "two": "one"}
-TALK_S = 10.0
-TALK = """
-import os, select, socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as sock, sock.makefile("rb") as heard:
-    sock.settimeout(8)
-    number = 0
-    while not select.select([0], [], [], 0.005)[0]:
-        number += 1
-        sock.sendall(b"%d\\n" % number)
-        line = heard.readline()
-        assert line == b"%d\\n" % number, (number, line)
-        os.write(1, b".")
-    sock.shutdown(socket.SHUT_WR)
-    assert heard.read() == b""
-"""
 
 
 class Pair(Lab):
@@ -105,44 +88,6 @@ class Pair(Lab):
         )
 
 
-class Talk:
-    """A connection on which each line must come back before the next one goes."""
-
-    def __init__(self, pair: Pair, group: str) -> None:
-        address, port = PLACES[group]
-        self.group = group
-        self._process = pair.popen(
-            CLIENT, [sys.executable, "-c", TALK, address, str(port)], cwd="/", bufsize=0,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def go_on(self, lines: int = 20) -> None:
-        """Wait until so many more lines have come back."""
-        assert self._process.stdout is not None
-        self._discard()
-        while lines > 0:
-            assert select.select([self._process.stdout], [], [], TALK_S)[0], f"{self.group}: silence"
-            said = len(self._process.stdout.read(lines))
-            assert said, f"{self.group}: {self._process.communicate()[1].decode()}"
-            lines -= said
-
-    def _discard(self) -> None:
-        """Forget what has come until now: it says nothing about what comes after."""
-        assert self._process.stdout is not None
-        while select.select([self._process.stdout], [], [], 0)[0] and self._process.stdout.read(4096):
-            pass
-
-    def end(self) -> None:
-        """Close the connection in order; every line must have come back."""
-        _, said = self._process.communicate(timeout=TALK_S)
-        assert self._process.returncode == 0, f"{self.group}: {said.decode()}"
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-        self._process.kill()
-        self._process.communicate()
-
-
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """Two groups in step, both owned by alpha."""
@@ -160,7 +105,7 @@ def talks(pair: Pair) -> Iterator[dict[str, Talk]]:
     with ExitStack() as stack:
         made = {}
         for group in PLACES:
-            made[group] = Talk(pair, group)
+            made[group] = Talk(pair, *PLACES[group])
             stack.callback(made[group].close)
         for talk in made.values():
             talk.go_on()

@@ -173,7 +173,7 @@ def check(groups: Sequence[Group], hosts: Sequence[Host], found: Assignment) -> 
             assert not room(group.backup), "its connections are given up without need"
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(clusters(5, 12), st.randoms(use_true_random=False))
 def test_any_assignment_keeps_capacity_rank_and_seats(
     cluster: tuple[list[Group], list[Host]], chance: Random
