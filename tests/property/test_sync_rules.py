@@ -143,6 +143,17 @@ def test_who_has_changed_what_the_master_deleted_keeps_it() -> None:
     assert here.tree["d/x"].mtime_ns == 5 * S
 
 
+def test_a_whole_directory_that_the_master_deleted_goes_the_deepest_first() -> None:
+    here, there = Host("alpha", 0), Host("beta", 10_000)
+    for path in ("a", "d/x", "d/y"):
+        here.edit(path, "write", S)
+    base, _ = copy({}, here, there, "here")
+    for path in ("d", "d/x", "d/y"):
+        del here.tree[path]
+    base, plan = copy(base, here, there, "here")
+    assert plan.remove_there == ["d/y", "d/x", "d"] and there.tree.keys() == {"a"} == base.keys()
+
+
 def test_a_conflict_keeps_the_older_and_one_sided_changes_make_none() -> None:
     here, there = Host("alpha", 0), Host("beta", 10_000)
     here.edit("a", "write", S)
