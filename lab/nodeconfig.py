@@ -76,8 +76,8 @@ def node_config(
     when the first part is a key of it (`log_level`, `http.port`), or into [reference] or [arbiter] when it
     is one of these; a node's name in front limits it to that node. VALUE is TOML, else text.
 
-    Connections begin at numbers far from those of either stack unless `experiment.space_seed` is 0, or
-    `experiment.service_iss` or `service_ts` says where.
+    With `mode=address` nothing of `serve` is used. Else connections begin at numbers far from those of either
+    stack unless `experiment.space_seed` is 0, or `experiment.service_iss` or `service_ts` says where.
     """
     ports, commands = parse_serve(serve)
     links = {cable.link: cable for cable in cables(node)}
@@ -106,7 +106,11 @@ def node_config(
     }
     for setting in settings:
         _apply(config, node, setting)
-    _draw_spaces(config["group"][0])
+    group = config["group"][0]
+    if group.get("mode") == "address":
+        del group["ports"], group["commands"]
+    else:
+        _draw_spaces(group)
     return config
 
 

@@ -28,7 +28,7 @@ from fttcp.cli.host_checks import (
     Unit,
 )
 from fttcp.config import Config, GroupSection
-from fttcp.config.present import commands_of, trouble_of_program, trouble_of_spool
+from fttcp.config.present import agents_of, commands_of, trouble_of_program, trouble_of_spool
 from fttcp.config.program import obstacles
 from fttcp.wire import keyfile
 from fttcp.wire.addresses import network_of
@@ -143,6 +143,8 @@ def _programs(config: Config) -> Iterator[Program]:
     for key, line in commands_of(config):
         name = shlex.split(line)[0]
         yield Program(key, name, trouble_of_program(name))
+    for key, name, trouble in agents_of(config):
+        yield Program(key, name, trouble)
 
 
 def _followed(group: GroupSection) -> Iterator[Followed]:

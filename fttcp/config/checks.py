@@ -8,6 +8,7 @@ from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
+from fttcp.config.address import check_mode
 from fttcp.config.addressing import (
     check_between_groups,
     check_links_differ,
@@ -78,6 +79,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
     for i, group in enumerate(groups):
         here = f"group[{i}]"
         for part in (
+            check_mode,
             _check_server,
             _check_engine,
             check_services,
@@ -315,7 +317,7 @@ def _check_link(link: LinkSection, where: str, errors: list[str]) -> None:
 
 def _check_server(group: GroupSection, where: str, errors: list[str]) -> None:
     sources = [bool(group.all_commands), group.pid_file is not None, group.unit is not None]
-    if sources.count(True) != 1:
+    if sources.count(True) != 1 and group.mode == "connection":
         errors.append(f"{where}: exactly one of command (or commands), pid_file, unit is needed")
     check_command(group.command, f"{where}.command", errors)
     for i, command in enumerate(group.commands):

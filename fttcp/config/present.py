@@ -4,6 +4,7 @@ Commands that only ask a daemon do not look; `check-config`, the start and a rel
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import importlib.util
 import os
@@ -14,8 +15,10 @@ from pathlib import Path
 
 from fttcp.config.program import obstacles
 from fttcp.config.schema import Config, GroupSection
+from fttcp.server.agents.agent import examined
+from fttcp.server.agents.ocf import AgentError
 
-_HOOKS = ("before_start", "after_stop", "ready_to_follow", "on_takeover", "on_demotion")
+_HOOKS = ("before_start", "after_stop", "ready_to_follow", "on_takeover", "on_demotion", "wait_for")
 
 
 def what_is_missing(config: Config) -> Iterator[str]:
@@ -24,6 +27,9 @@ def what_is_missing(config: Config) -> Iterator[str]:
         trouble = trouble_of_program(shlex.split(line)[0])
         if trouble:
             yield f"{key}: {trouble}: install it, or correct the path"
+    for key, _, trouble in agents_of(config):
+        if trouble:
+            yield f"{key}: {trouble}"
     for key, path in _files_of(config):
         trouble = trouble_of_file(path)
         if trouble:
@@ -52,6 +58,25 @@ def commands_of(config: Config) -> Iterator[tuple[str, str]]:
         for k, probe in enumerate(group.health.probe):
             if probe.command is not None:
                 yield f"{here}.health.probe[{k}].command", probe.command
+        for k, resource in enumerate(group.resource):
+            for act, command in zip(("start", "stop", "status"), resource.commands, strict=True):
+                if command is not None:
+                    yield f"{here}.resource[{k}].{act}", command
+
+
+def agents_of(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Yield the key and the name of each OCF agent, and why it is not there or does not take the parameters;
+    '' if it does. Agents are asked for their meta-data: not in a running loop."""
+    for i, group in enumerate(config.group):
+        for k, resource in enumerate(group.resource):
+            if resource.agent is None:
+                continue
+            trouble = ""
+            try:
+                asyncio.run(examined(resource.agent, resource.parameters))
+            except AgentError as error:
+                trouble = str(error)
+            yield f"group[{i}].resource[{k}].agent", resource.agent, trouble
 
 
 def _servers(group: GroupSection, here: str) -> Iterator[tuple[str, str]]:

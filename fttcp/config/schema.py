@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from fttcp import _numbers
 from fttcp.config.arbiter import ArbiterSection
 from fttcp.config.words import NOTIFIED_EVENTS
+from fttcp.server.agents.settings import ResourceSection
 from fttcp.server.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
 from fttcp.sync.settings import SyncSection
 from fttcp.wire.addresses import network_of
@@ -218,7 +219,8 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name
     addresses: Annotated[list[Word], Meta(min_length=1, max_length=MAX_ADDRESSES)]
-    ports: Annotated[list[PortText], Meta(min_length=1, max_length=MAX_PORTS)]
+    mode: Literal["connection", "address"] = "connection"
+    ports: Annotated[list[PortText], Meta(max_length=MAX_PORTS)] = []
     mac: Word | None = None
     opens: Annotated[list[TcpPortText], Meta(max_length=MAX_PORTS)] = []
     command: Word | None = None
@@ -252,6 +254,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     restart: RestartSection = RestartSection()
     hooks: HooksSection = HooksSection()
     md5: Annotated[list[Md5Section], Meta(max_length=MAX_MD5)] = []
+    resource: Annotated[list[ResourceSection], Meta(max_length=64)] = []
     experiment: Experiment = Experiment()
 
     @property

@@ -54,7 +54,7 @@ from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind, Hi
 from fttcp.planes.clocks import Clocks
 from fttcp.planes.mirror import MirrorProbe
 from fttcp.report.events import History
-from fttcp.server.monitor import Health
+from fttcp.server.server import Caretaker
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
 
@@ -83,7 +83,7 @@ class GroupRuntime:
         ``on_lapse()``: the lease has run out, and the gate is shut. ``interface``: where the service is."""
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
-        self.server: Health | None = None
+        self.server: Caretaker | None = None
         self.serving = Serving(self)
         self.lockstep: Path | None = None
         """What this group shares with its server, if that is kept in step."""

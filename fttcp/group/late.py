@@ -19,7 +19,7 @@ from fttcp.ownership import commands as do
 from fttcp.ownership.model import Cause, Mode, Phase, Role
 from fttcp.ownership.pair import PairMachine
 from fttcp.planes.base import EngineEvent, EventKind
-from fttcp.server.monitor import Health
+from fttcp.server.server import Caretaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Told(Protocol):
     """The group, as far as it has to do with what comes late; see ``GroupRuntime``."""
 
     machine: PairMachine
-    server: Health | None
+    server: Caretaker | None
     serving: Serving
     finished: asyncio.Event
 

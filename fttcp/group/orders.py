@@ -16,7 +16,7 @@ from fttcp.group.takeovers import Takeovers
 from fttcp.ownership import commands as do
 from fttcp.ownership.model import NS_PER_MS
 from fttcp.planes.base import Engine
-from fttcp.server.monitor import Health
+from fttcp.server.server import Caretaker
 
 ANNOUNCE_ROUNDS = 5
 ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
@@ -26,7 +26,7 @@ class Ordered(Protocol):
     """The group, as far as its orders go; see ``GroupRuntime``."""
 
     engine: Engine
-    server: Health | None
+    server: Caretaker | None
     recorder: Recorder | None
     checkpoints: Checkpoints | None
     serving: Serving

@@ -11,16 +11,19 @@ from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.group import GroupRuntime
 from fttcp.group.readiness import Hinders, Reason
 from fttcp.group.worker_death import WorkerDeath
+from fttcp.server.agents.agent import agent_of
+from fttcp.server.agents.resources import Resources
 from fttcp.server.hooks import Hooks
 from fttcp.server.monitor import Health
 from fttcp.server.process import Supervisor
 from fttcp.server.sampler import Place
-from fttcp.server.server import Server
+from fttcp.server.server import Caretaker, Server
 from fttcp.server.watch import Watcher, pid_in_file, pid_of_unit
 
 
-def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> Health:
-    """Return the health of a group's server; nothing runs yet. Raises OSError without sock_diag."""
+def make_caretaker(config: Config, section: GroupSection, group: GroupRuntime) -> Caretaker:
+    """Return what looks after a group's server or resources; nothing runs yet. Raises OSError without
+    sock_diag."""
     environment = {
         "FTTCP_NODE": config.node.name,
         "FTTCP_GROUP": section.name,
@@ -28,6 +31,21 @@ def make_health(config: Config, section: GroupSection, group: GroupRuntime) -> H
         "FTTCP_PORTS": " ".join(section.ports),
     }
     hooks = Hooks(section.hooks, environment, group.note)
+    if section.mode == "address":
+        return Resources(
+            [agent_of(one, environment) for one in section.resource],
+            section.restart,
+            hooks,
+            group.serving.changed,
+            group.note,
+            group.serving.known,
+            group.serving.stuck,
+        )
+    return _health(config, section, group, hooks)
+
+
+def _health(config: Config, section: GroupSection, group: GroupRuntime, hooks: Hooks) -> Health:
+    """Return the health of a server that is run, or watched."""
     if section.standby == "warm":
         grace_s = section.timing.open_timeout_ms / 1000
         group.checkpoints = Checkpoints(group, hooks, grace_s)

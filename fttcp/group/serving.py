@@ -12,7 +12,7 @@ from fttcp.ownership import events as ev
 from fttcp.ownership.model import Cause, Phase
 from fttcp.ownership.pair import PairMachine
 from fttcp.planes.base import Engine
-from fttcp.server.monitor import Health
+from fttcp.server.server import Caretaker
 
 _NO_FILE = "the file of its history is not open yet: what is the disk of history_dir doing?"
 
@@ -22,7 +22,7 @@ class Served(Protocol):
 
     machine: PairMachine
     engine: Engine
-    server: Health | None
+    server: Caretaker | None
     recorder: Recorder | None
     checkpoints: Checkpoints | None
 
@@ -113,6 +113,7 @@ class Serving:
     def promote(self, wanted: do.Promote) -> None:
         """Start the server that rests; when it serves, the engine has it told what clients have sent. A warm
         one begins with what the last checkpoint has, or does not start."""
+        self._promoted = None
         if self._restoring is not None:
             self._restoring.cancel()
         if self._group.checkpoints is None:

@@ -106,7 +106,11 @@ def waits(
     if machine.paused:
         todo = f"end it with `fttcp resume {machine.settings.group}`"
         yield Reason("paused", "the group is paused (maintenance)", todo)
-    if machine.phase is Phase.PROMOTING:
+    if (other := machine.hinders) is not None:
+        what = f"this node is to serve, and starts nothing as long as resources run on {other.name}"
+        todo = f"nothing, if it passes; else see on {other.name} which one does not stop (`fttcp status`)"
+        yield Reason("peer-stops", what, todo, Hinders.SERVICE)
+    elif machine.phase is Phase.PROMOTING:
         what = "this node is to serve: its server starts, and is told what clients have sent"
         todo = "nothing, if it passes; else see the server's log"
         yield Reason("promoting", what, todo, Hinders.SERVICE)

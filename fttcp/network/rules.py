@@ -48,7 +48,8 @@ class RulesError(Exception):
 @dataclass(frozen=True)
 class GroupNet:
     """What the network of one node must know of a group. Queue numbers are NFQUEUE's: worker `k` of
-    `workers` reads `queue_in + k` and `queue_out + k`, and the same + HANDSHAKE_QUEUES.
+    `workers` reads `queue_in + k` and `queue_out + k`, and the same + HANDSHAKE_QUEUES. Without `ports` no
+    client's packet is mirrored or queued; what leaves the host is.
     `mirror_gateway4/6` are the addresses on the peer link of that peer which is the backup, or may become
     it; `peers` are all addresses at which this node speaks to others, `links_v6` the interfaces on which it
     does so by IPv6. Raises ValueError when a TCP port lacks the gateway that its addresses need."""
@@ -329,7 +330,8 @@ def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[st
     for address in addresses:
         for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
             yield from (f"-A {chain} -i {interface} -d {address} {rule}" for rule in rules)
-            for errors in _icmp_errors(address.version):  # whole, like SYNs; the workers look in turn
+            # whole, like SYNs; the workers look in turn
+            for errors in _icmp_errors(address.version) if group.ports else ():
                 yield (
                     f"-A {chain} -i {interface} -d {address} {errors} "
                     f"-j {_queue(group.queue_in + HANDSHAKE_QUEUES, 1)}"

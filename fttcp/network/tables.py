@@ -227,8 +227,11 @@ def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
             yield nft.add_rule(table, "input", *tcp, _queue(group.queue_in, group.workers))
         if group.ports_of("udp"):
             yield nft.add_rule(table, "input", *from_there, *_protocol(_UDP), _queue(group.queue_in, 1))
-        errors = _queue(group.queue_in + HANDSHAKE_QUEUES, 1)  # whole, like SYNs; the workers look in turn
-        yield nft.add_rule(table, "input", *from_there, *_icmp_errors(version), errors)
+        if group.ports:
+            errors = _queue(
+                group.queue_in + HANDSHAKE_QUEUES, 1
+            )  # whole, like SYNs; the workers look in turn
+            yield nft.add_rule(table, "input", *from_there, *_icmp_errors(version), errors)
     yield from _elsewhere(table, group)
 
 

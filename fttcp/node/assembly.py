@@ -80,12 +80,13 @@ def core_settings(
         boot_id=boot_id,
         memory=group.state == "memory" and group.renew != "history",  # else it is told what it lacks
         watched=len(group.all_commands) != 1,
-        cold=group.standby != "hot",
+        cold=group.standby != "hot" or group.mode == "address",
+        exclusive=group.mode == "address",
         checkpoint_every_ns=group.checkpoint_every_s * 1000 * NS_PER_MS * (group.standby == "warm"),
         saves_workers=group.on_worker_death == "takeover",
         handover_wait_ns=timing.handover_wait_ms * NS_PER_MS,
         terms=terms(config, group, secrets),
-        mirror_tested=len(config.peer) == 1,
+        mirror_tested=len(config.peer) == 1 and group.mode == "connection",
         speaks=(lib.FTT_CHANNEL_OLDEST, lib.FTT_CHANNEL_VERSION),
     )
 
@@ -180,7 +181,7 @@ def engine_settings(config: Config, group: GroupSection, secrets: Secrets) -> En
         spool=group.renew_spool_dir or "",
         spool_bytes=limits.renew_spool_bytes // group.workers,
         history_bytes=limits.history_bytes if whole else 0,
-        cold=group.standby != "hot",
+        cold=group.standby != "hot" or group.mode == "address",
         warm=group.standby == "warm",
         queue_maxlen=limits.queue_maxlen,
         compare=group.compare,
@@ -230,10 +231,11 @@ def peer_settings(peer: PeerSection) -> PeerSettings:
 
 
 def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
-    """Return what the rules and routes of a group need to know; ``peer``: whom it is mirrored to."""
+    """Return what the rules and routes of a group need to know; ``peer``: whom it is mirrored to, if at
+    all."""
     link = config.peer[peer].link[0]
     assert link.remote is not None  # the first link is UDP: config.checks
-    remote = ip_address(link.remote)
+    remote, mirrored = ip_address(link.remote), group.mode == "connection"
     v6 = link.remote_v6 or (link.remote if isinstance(remote, IPv6Address) else None)
     return GroupNet(
         name=group.name,
@@ -243,8 +245,8 @@ def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
         service_interface=config.node.service_interface,
         peer_interface=config.node.peer_interface,
         mac=service_mac(config, group),
-        mirror_gateway4=remote if isinstance(remote, IPv4Address) else None,
-        mirror_gateway6=IPv6Address(v6) if v6 is not None else None,
+        mirror_gateway4=remote if isinstance(remote, IPv4Address) and mirrored else None,
+        mirror_gateway6=IPv6Address(v6) if v6 is not None and mirrored else None,
         queue_in=group.queue,
         queue_out=group.queue + QUEUE_OUT_OFFSET,
         workers=group.workers,

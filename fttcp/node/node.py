@@ -26,7 +26,7 @@ from fttcp.group.epochs import EpochFile
 from fttcp.group.group import GroupRuntime
 from fttcp.group.recording import Recorder
 from fttcp.group.secrets import Secrets
-from fttcp.group.servers import make_health
+from fttcp.group.servers import make_caretaker
 from fttcp.network.carrier import CarrierMonitor
 from fttcp.network.kernel import KernelError
 from fttcp.network.network import NetworkSetup
@@ -217,7 +217,7 @@ class Node:
             epochs.save,
             secrets.keys,
             self._config.node.service_interface,
-            MirrorProbe(group_net(self._config, section), wanted),
+            MirrorProbe(group_net(self._config, section), wanted) if section.mode == "connection" else None,
             lambda: self._spawn(self._network.drop_unresolved(name)),
         )
         group.use(wanted, section.timing.detector == "phi")
@@ -226,7 +226,7 @@ class Node:
         group.firewall = await self._network.standing(name)
         if section.history_dir is not None:
             group.recorder = Recorder(self._config.node.name, section, group.engine, group.note)
-        group.server = make_health(self._config, section, group)
+        group.server = make_caretaker(self._config, section, group)
         group.lockstep = lockstep.place(self._config, section)
         self._house.take_ground(name, await self._network.ground(name))
 

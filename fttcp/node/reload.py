@@ -70,6 +70,7 @@ _HINTS = (
     ("group.*.addresses", _ALL_NODES),
     ("group.*.ports", _ALL_NODES),
     ("group.*.mac", _ALL_NODES),
+    ("group.*.mode", _ALL_NODES),
     ("group.*.opens", _ALL_NODES),
     ("group.*.state", _ALL_NODES),
     ("group.*.workers", _ALL_NODES),

@@ -35,7 +35,21 @@ class Actions(Fitness):
         if self._serves:
             self._serve(now_ns)
         else:
+            self._woken = False
             self._enter(Phase.PROMOTING, now_ns)
+            self._wake()
+
+    @property
+    def hinders(self) -> Peer | None:
+        """Whose server runs, or may run, so that this node's own must not start."""
+        if not self.settings.exclusive or self.phase is not Phase.PROMOTING or self._woken:
+            return None
+        return next((p for p in self.view.peers if p.alive and (p.said is None or p.said.run)), None)
+
+    def _wake(self) -> None:
+        """Have the server started, once for each promotion."""
+        if not self._woken and self.hinders is None:
+            self._woken = True
             self._out.append(self.checkpoints.promotion())
 
     def _serve(self, now_ns: int) -> None:

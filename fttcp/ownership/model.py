@@ -177,7 +177,8 @@ class Settings:
     ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
     it was told, so none may follow that has not been there from the beginning; ``watched``: somebody else
     runs it, or it is several processes, so what it was told before is not known. ``terms``: as in ``Body``.
-    ``cold``: a node that does not serve runs no server; it is started when the node is to serve.
+    ``cold``: a node that does not serve runs no server; it is started when the node is to serve, and if it is
+    ``exclusive`` when that of no other node that is heard runs any more.
     ``mirror_tested``: nobody follows before it is known that what is mirrored arrives.
     ``speaks``: as in ``Body``. ``handover_wait_ns``: how long a planned act waits for a renewal.
     ``checkpoint_every_ns``: from the end of one checkpoint to the next; 0: the group is not warm.
@@ -200,6 +201,7 @@ class Settings:
     mirror_tested: bool = False
     speaks: Versions = (0, 0)
     cold: bool = False
+    exclusive: bool = False
     handover_wait_ns: int = 5_000 * NS_PER_MS
     checkpoint_every_ns: int = 0
     saves_workers: bool = False

@@ -46,6 +46,7 @@ class PrimaryRules(Actions):
             self._abandon(now_ns)
         else:
             self._hold_solo(now_ns)
+            self._wake()
             if self._serves:
                 self._serve(now_ns)
 

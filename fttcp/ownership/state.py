@@ -113,6 +113,8 @@ class State:
         """Backup: an operator wants it to take over as soon as its grants are void."""
         self._serves = not settings.cold
         """The server runs, or may be started at any time: a cold one from a promotion to the next end."""
+        self._woken = False
+        """Of a promotion: the server was told to start."""
         self._taking: tuple[Cause, int, int] = (Cause.START, 0, 0)
         """Of a promotion: what ``NoteTakeover`` is to tell."""
         self.maintenance = 0

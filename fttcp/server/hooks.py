@@ -10,6 +10,7 @@ import shlex
 from collections import deque
 from collections.abc import Mapping
 
+from fttcp.ownership.model import Role
 from fttcp.server.launch import LaunchError, run
 from fttcp.server.settings import HooksSection
 from fttcp.server.verdict import Note
@@ -66,6 +67,13 @@ class Hooks:
             return finished.shown(), finished.output
         self._note("hook-done", "debug", hook=name, output=finished.output.strip()[-200:])
         return None, finished.output
+
+    def role_changed(self, before: Role | None, role: Role, epoch: int, cause: str) -> None:
+        """Run the hook for that behind everything else, if this node began or ceased to serve."""
+        serves, served = role is Role.PRIMARY, before is Role.PRIMARY
+        if serves != served:
+            hook = "on_takeover" if serves else "on_demotion"
+            self.later(hook, role=role.value, epoch=str(epoch), cause=cause)
 
     def later(self, name: str, **environment: str) -> None:
         """Run a hook when those before it have ended; of too many that wait the oldest are not run."""

@@ -127,13 +127,22 @@ def ending(status: int) -> str:
     return f"signal {-status}"
 
 
-async def run(argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | None = None) -> Finished:
+async def run(
+    argv: Sequence[str],
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    *,
+    leave: bool = False,
+    most: int = _TAIL_BYTES,
+) -> Finished:
     """Run a short program to its end, or kill it and all its children after ``timeout_s``, and when
-    cancelled. Raises LaunchError. The last part of what it says is kept."""
+    cancelled. ``leave``: what it has started goes on when it ends by itself. The last ``most`` bytes of what
+    it says are kept. Raises LaunchError."""
     number = new_number()
     try:
         async with asyncio.timeout(timeout_s):
-            return await _run(_command(argv, "KILL"), {**os.environ, **(env or {}), NUMBER: number})
+            command = _command(argv, "KILL")
+            return await _run(command, {**os.environ, **(env or {}), NUMBER: number}, leave, most)
     except TimeoutError:
         await asyncio.shield(asyncio.to_thread(kill_carriers, number))
         return Finished(None, "")
@@ -144,7 +153,7 @@ async def run(argv: Sequence[str], timeout_s: float, env: Mapping[str, str] | No
         raise LaunchError(f"{argv[0]}: cannot be started: {error.strerror} (setpriv?)") from error
 
 
-async def _run(command: Sequence[str], env: Mapping[str, str]) -> Finished:
+async def _run(command: Sequence[str], env: Mapping[str, str], leave: bool, most: int) -> Finished:
     """asyncio's own subprocesses are not ended as long as a grandchild holds their pipe open."""
     loop, tail, ended = asyncio.get_running_loop(), bytearray(), asyncio.Event()
     output, given = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -160,12 +169,13 @@ async def _run(command: Sequence[str], env: Mapping[str, str]) -> Finished:
     finally:
         os.close(given)
     loop.add_reader(pidfd, ended.set)
-    loop.add_reader(output, _drain, output, tail)
+    loop.add_reader(output, _drain, output, tail, most)
     try:
         await ended.wait()
-        _drain(output, tail)
+        _drain(output, tail, most)
     finally:
-        kill_group(process.pid, signal.SIGKILL)
+        if not (leave and ended.is_set()):
+            kill_group(process.pid, signal.SIGKILL)
         loop.remove_reader(pidfd)
         loop.remove_reader(output)
         os.close(pidfd)
@@ -175,7 +185,7 @@ async def _run(command: Sequence[str], env: Mapping[str, str]) -> Finished:
     return Finished(process.returncode, tail.decode(errors="replace"))
 
 
-def _drain(output: int, tail: bytearray) -> None:
+def _drain(output: int, tail: bytearray, most: int) -> None:
     """Take in what was said, and keep the last of it."""
     for _ in range(_DRAINS):
         try:
@@ -186,7 +196,7 @@ def _drain(output: int, tail: bytearray) -> None:
             asyncio.get_running_loop().remove_reader(output)
             return
         tail += data
-        del tail[:-_TAIL_BYTES]
+        del tail[:-most]
 
 
 def kill_group(pgrp: int, signum: signal.Signals) -> None:

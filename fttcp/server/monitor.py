@@ -276,12 +276,9 @@ class Health:
     def role_changed(self, role: Role, epoch: int, cause: str) -> None:
         """This node has a new role: run the hooks for that, behind everything else."""
         before, self._role = self._role, role
-        if (role is Role.PRIMARY) != (before is Role.PRIMARY):
-            hook = "on_takeover" if role is Role.PRIMARY else "on_demotion"
-            if before is not None or role is Role.PRIMARY:
-                self._hooks.later(hook, role=role.value, epoch=str(epoch), cause=cause)
-            if before is Role.PRIMARY and self._listening:
-                self._readiness.ask()  # it was not restarted: whether it may follow is another question now
+        self._hooks.role_changed(before, role, epoch, cause)
+        if before is Role.PRIMARY and role is not before and self._listening:
+            self._readiness.ask()  # it was not restarted: whether it may follow is another question now
 
     def restore_record(self) -> bool:
         """Write the record of the servers again, if it is gone; say whether it was."""

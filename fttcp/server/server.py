@@ -1,10 +1,14 @@
-"""What a server is for those who look after it: run by us (Supervisor) or by somebody else (Watcher)."""
+"""What a server is for those who look after it: run by us (Supervisor) or by somebody else (Watcher).
+
+And what looks after it is for a group: Health, or, of resources, Resources.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from fttcp.server.settings import RestartSection
+from fttcp.ownership.model import Role
+from fttcp.server.settings import HealthSection, HooksSection, RestartSection
 
 
 class ServerListener(Protocol):
@@ -62,3 +66,46 @@ class Server(Protocol):
 
     async def stop(self) -> None:
         """End, or stop watching."""
+
+
+class Caretaker(Protocol):
+    """Looks after what a group serves with on this node. See ``Health`` for what each does."""
+
+    resting: bool
+    """Nothing runs, and is not to: it would be started if this node were to serve."""
+
+    @property
+    def healthy(self) -> bool: ...
+
+    @property
+    def pids(self) -> list[int]: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def lacks(self) -> str: ...
+
+    def shown(self) -> dict[str, Any]: ...
+
+    def configure(
+        self, settings: HealthSection, restart: RestartSection, hooks: HooksSection, hang_after_ms: int
+    ) -> None: ...
+
+    def start(self) -> None: ...
+
+    def restart(self) -> None: ...
+
+    def rest(self) -> None: ...
+
+    def hold(self, why: str) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def refuse(self, why: str) -> None: ...
+
+    def role_changed(self, role: Role, epoch: int, cause: str) -> None: ...
+
+    def restore_record(self) -> bool: ...
+
+    async def stop(self) -> None: ...

@@ -89,6 +89,7 @@ class HooksSection(Struct, frozen=True, forbid_unknown_fields=True):
     on_demotion: Word | None = None
     checkpoint: Word | None = None
     restore: Word | None = None
+    wait_for: Word | None = None
     timeout_ms: Milliseconds = 10_000
 
 

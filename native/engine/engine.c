@@ -26,9 +26,8 @@ static int check_config(const struct ftt_config *c, char *err, size_t err_len)
 		wrong = "workers is out of range";
 	else if (c->n_peers < 1 || c->n_peers > FTT_MAX_PEERS || c->peer[0].n_links < 1)
 		wrong = "there must be one to seven peers, each with a link";
-	else if (c->n_ports < 1 || c->n_ports > FTT_MAX_PORTS || c->n_service_addrs < 1 ||
-		 c->n_service_addrs > FTT_MAX_ADDRS)
-		wrong = "a group needs 1 to 32 ports and 1 to 16 addresses";
+	else if (c->n_ports > FTT_MAX_PORTS || c->n_service_addrs < 1 || c->n_service_addrs > FTT_MAX_ADDRS)
+		wrong = "a group needs 1 to 16 addresses, and has up to 32 ports";
 	else if (!c->mark || !c->lease_ns || !c->beat_interval_ns || c->lease_ns < c->beat_interval_ns)
 		wrong = "mark, beat interval and lease must be set, the lease not shorter than a beat";
 	else if (!p->max_flows || !p->max_half_open || !p->max_held || !p->max_held_total || !c->queue_maxlen)
@@ -46,8 +45,8 @@ static void open_stamps(struct ftt_engine *e)
 {
 	struct ftt_event ev = {.kind = FTT_EV_WHOLE_PACKETS};
 
-	if (e->worker[0]->udp.on)
-		return; /* they do anyway */
+	if (e->worker[0]->udp.on || !e->cfg.n_ports)
+		return; /* they do anyway, or none comes */
 	e->stamp_fd = ftt_stamp_open(&e->cfg, FTT_PLANE_HEADERS);
 	for (int k = 0; k < e->cfg.workers; k++)
 		e->worker[k]->plane->can |= e->stamp_fd >= 0 ? FTT_PLANE_STAMPS : 0;

@@ -1,0 +1,81 @@
+"""What goes with a group whose address and server move without connections (`mode = "address"`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fttcp.config.health_checks import check_command
+from fttcp.config.schema import GroupSection
+from fttcp.server.agents.settings import ResourceSection
+
+_OF_CONNECTIONS = (
+    "ports",
+    "opens",
+    "command",
+    "commands",
+    "pid_file",
+    "unit",
+    "engine",
+    "workers",
+    "compare",
+    "divergence",
+    "state",
+    "unverified",
+    "order",
+    "lockstep",
+    "renew",
+    "standby",
+    "renew_spool_dir",
+    "history_dir",
+    "limits",
+    "health",
+    "md5",
+    "experiment",
+)
+_HOOKS_OF_CONNECTIONS = ("before_start", "after_stop", "ready_to_follow")
+_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(GroupSection)}
+
+
+def check_mode(group: GroupSection, here: str, errors: list[str]) -> None:
+    """Either connections are kept, and there are ports; or resources move."""
+    if group.mode == "connection":
+        if not group.ports:
+            errors.append(f'{here}.ports: missing (required, but with {here}.mode = "address")')
+        moved = [*(["resource"] if group.resource else [])]
+        moved += ["hooks.wait_for"] if group.hooks.wait_for is not None else []
+        errors += [f'{here}.{key}: only for {here}.mode = "address"' for key in moved]
+        return
+    foreign = [key for key in _OF_CONNECTIONS if getattr(group, key) != _default(key)]
+    foreign += [f"hooks.{key}" for key in _HOOKS_OF_CONNECTIONS if getattr(group.hooks, key) is not None]
+    errors += [
+        f'{here}.{key}: has no meaning with {here}.mode = "address", which keeps no connections '
+        "(remove it; what is to run is a [[group.resource]])"
+        for key in foreign
+    ]
+    names: dict[str, int] = {}
+    for i, resource in enumerate(group.resource):
+        where = f"{here}.resource[{i}]"
+        if names.setdefault(resource.name, i) != i:
+            errors.append(f"{where}.name: {resource.name!r} is that of another resource")
+        _check_resource(resource, where, errors)
+
+
+def _default(key: str) -> Any:
+    default = _DEFAULTS[key]
+    return [] if default is msgspec.NODEFAULT else default
+
+
+def _check_resource(resource: ResourceSection, where: str, errors: list[str]) -> None:
+    given = [command is not None for command in resource.commands]
+    kinds = [any(given), resource.unit is not None, resource.agent is not None]
+    if kinds.count(True) != 1:
+        errors.append(f"{where}: one of agent, unit, or start with stop and status is needed, and only one")
+    elif any(given) and not all(given):
+        missing = [key for key, has in zip(("start", "stop", "status"), given, strict=True) if not has]
+        errors.append(f"{where}.{missing[0]}: missing (start, stop and status go together)")
+    if resource.parameters and resource.agent is None:
+        errors.append(f"{where}.parameters: only an agent has them")
+    for key, command in zip(("start", "stop", "status"), resource.commands, strict=True):
+        check_command(command, f"{where}.{key}", errors)

@@ -1,0 +1,1 @@
+"""Resources: what only the node that serves a group of mode "address" runs."""

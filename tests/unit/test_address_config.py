@@ -1,0 +1,119 @@
+"""Groups of `mode = "address"`: what goes with it, and what has no meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fttcp.config import ConfigError, load, load_to_run
+from fttcp.network import tables
+from fttcp.node.assembly import core_settings, engine_settings, group_net
+from tests.unit.test_config import GOOD, errors_of
+from tests.unit.test_terms import SECRETS
+
+_HEAD = GOOD[: GOOD.index("ports = ")]
+ADDRESS = f"""{_HEAD}mode = "address"
+[[group.resource]]
+name = "web"
+unit = "nginx.service"
+"""
+FOREIGN = 'has no meaning with group[0].mode = "address"'
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(ADDRESS)
+    (group,) = load(path).group
+    assert group.port_list == () and [one.kind for one in group.resource] == ["systemd"]
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ('ports = ["80/tcp"]', "ports"),
+        ('command = "true"', "command"),
+        ('unit = "nginx.service"', "unit"),
+        ('lockstep = "connection"', "lockstep"),
+        ('renew = "none"', "renew"),
+        ('standby = "cold"', "standby"),
+        ('state = "memory"', "state"),
+        ("workers = 2", "workers"),
+        ('history_dir = "/tmp"', "history_dir"),
+        ('hooks = { before_start = "true" }', "hooks.before_start"),
+        ('health = { hang_action = "warn" }', "health"),
+        ("limits = { max_flows = 100 }", "limits"),
+    ],
+)
+def test_what_is_about_connections_is_refused(tmp_path: Path, more: str, key: str) -> None:
+    errors = errors_of(tmp_path, ADDRESS.replace('mode = "address"\n', f'mode = "address"\n{more}\n'))
+    assert any(error.startswith(f"group[0].{key}: {FOREIGN}") for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("resource", "complaint"),
+    [
+        (
+            "",
+            "group[0].resource[0]: one of agent, unit, or start with stop and status is needed, and only one",
+        ),
+        ('unit = "a"\nagent = "ocf:heartbeat:Dummy"', "group[0].resource[0]: one of agent, unit, or start"),
+        ('start = "true"\nstop = "true"', "group[0].resource[0].status: missing (start, stop and status"),
+        ('unit = "a"\nparameters = { x = 1 }', "group[0].resource[0].parameters: only an agent has them"),
+        ('agent = "heartbeat:Dummy"', "group[0].resource[0].agent: 'heartbeat:Dummy' is not allowed"),
+        ('unit = "a"\ninterval_s = 0', "group[0].resource[0].interval_s: 0 is below 1 (allowed: 1..3600)"),
+        (
+            'unit = "a"\n[[group.resource]]\nname = "web"\nunit = "b"',
+            "group[0].resource[1].name: 'web' is that of another resource",
+        ),
+    ],
+)
+def test_a_resource_is_one_thing(tmp_path: Path, resource: str, complaint: str) -> None:
+    errors = errors_of(tmp_path, ADDRESS.replace('unit = "nginx.service"', resource))
+    assert any(error.startswith(complaint) for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ("", 'group[0].ports: missing (required, but with group[0].mode = "address")'),
+        ('ports = ["80/tcp"]\nhooks = { wait_for = "true" }', "group[0].hooks.wait_for: only for"),
+        ('ports = ["80/tcp"]\n[[group.resource]]\nname = "a"\nunit = "a"', "group[0].resource: only for"),
+    ],
+)
+def test_connections_need_ports_and_have_no_resources(tmp_path: Path, more: str, complaint: str) -> None:
+    errors = errors_of(tmp_path, f'{_HEAD}command = "true"\n{more}\n')
+    assert any(error.startswith(complaint) for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("agent", "complaint"),
+    [
+        ("ocf:heartbeat:Nobody", "there is no agent ocf:heartbeat:Nobody: "),
+        ("ocf:heartbeat:Dummy", "agent ocf:heartbeat:Dummy has no parameter 'stat' (did you mean state?)"),
+        ("ocf:heartbeat:Filesystem", "agent ocf:heartbeat:Filesystem needs the parameter 'device'"),
+    ],
+)
+def test_agents_are_asked_before_a_daemon_starts(tmp_path: Path, agent: str, complaint: str) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(
+        ADDRESS.replace('unit = "nginx.service"', f'agent = "{agent}"\nparameters = {{ stat = "x" }}')
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_to_run(path)
+    assert any(complaint in error for error in caught.value.errors), caught.value.errors
+
+
+def test_nothing_is_mirrored_and_only_what_leaves_is_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(ADDRESS)
+    config = load(path)
+    (group,) = config.group
+    net = group_net(config, group)
+    assert net.gateway(4) is None and net.gateway(6) is None
+    for table in filter(lambda one: not tables.is_guard(one), tables.plan(net)):
+        data = b"".join(message.attributes for message in tables.contents(net, table))
+        assert data.count(b"TEE") == 0 and data.count(b"NFQUEUE") == 1
+    core = core_settings(config, group, SECRETS)
+    assert core.cold and core.exclusive and not core.mirror_tested
+    assert engine_settings(config, group, SECRETS).ports == ()
