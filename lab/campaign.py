@@ -51,6 +51,12 @@ class Topology:
     segments: Sequence[Segment] = ()
     client: str = CLIENT
 
+    @property
+    def reorders(self) -> bool:
+        """Whether data may overtake the handshake's last acknowledgement. With SYN cookies Linux resets such
+        a connection: it takes the first segment's number for that of the SYN (``__cookie_v4_check``)."""
+        return any(segment.terms.reorder_percent for segment in self.segments)
+
 
 _FAR = Terms(delay_ms=10, jitter_ms=1, reorder_percent=0.5, loss_percent=0.1, rate_mbit=200)
 TOPOLOGIES = {
@@ -226,7 +232,8 @@ class Campaign:
 
     def run(self, case: Case) -> Outcome:
         """Do one run, its client where the topology has it, count it, and mend the lab."""
-        case = replace(case, client=self._topology.client)
+        topology = self._topology
+        case = replace(case, client=topology.client, cookies=case.cookies and not topology.reorders)
         directory = self._evidence / f"{case.seed}-{case.workload}-{case.fault}-v{case.family}"
         try:
             outcome = experiment.run(self._lab, case, directory)

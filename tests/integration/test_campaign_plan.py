@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from lab.campaign import Campaign, Choice, Report, again, percentiles, plan, run_seeds, summary
+from lab.campaign import TOPOLOGIES, Campaign, Choice, Report, again, percentiles, plan, run_seeds, summary
 from lab.experiment import DISTURBANCES, Case, Outcome, turns
 from lab.failures import client_of, excused
 from lab.lifecycle import Lab
@@ -108,6 +108,11 @@ def test_a_run_is_done_again_in_its_topology() -> None:
     words = shlex.split(again(plan(42, Choice()), (), series.report.topology))
     assert words[words.index("--topology") + 1] == "router"
     assert "--topology" not in again(plan(42, Choice()))
+
+
+def test_no_cookies_where_segments_overtake_each_other() -> None:
+    """With them Linux resets a connection whose data overtakes the acknowledgement of its SYN."""
+    assert [name for name, topology in TOPOLOGIES.items() if topology.reorders] == ["wide"]
 
 
 def test_flows_that_were_let_go_are_told() -> None:

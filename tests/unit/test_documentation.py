@@ -28,7 +28,8 @@ _FILE = re.compile(r"[\w./-]+\.(?:py|c|h|md|sh|toml|pml|service|conf|jsonl|hex)"
 _BELOW = ("", "fttcp", "lab", "native", "native/core", "native/engine")
 """Where the paths of files may begin."""
 _WORDS = 30_000
-"""Of all pages in docs/ that no program writes: who adds some leaves out others."""
+"""Of all pages in docs/ that no program writes: who adds some leaves out others. What was measured (docs/bench)
+is not among them."""
 _TOP = ("fttcp", "lab", "docs", "native", "tests", "model", "packaging", "scripts", "findings")
 
 
@@ -50,8 +51,8 @@ def links_of(page: Path) -> Iterator[str]:
 
 
 def test_the_pages_written_by_hand_keep_their_budget_of_words() -> None:
-    drawn = {"settings.md", "events.md", "reasons.md", "counters.md", "status.md", "phases.md", "figures.md"}
-    written = [page for page in (ROOT / "docs").rglob("*.md") if page.name not in drawn]
+    drawn = {"settings.md", "events.md", "reasons.md", "counters.md", "status.md", "phases.md"}
+    written = [page for page in (ROOT / "docs").glob("*.md") if page.name not in drawn]
     words = {page.name: len(page.read_text().split()) for page in written}
     assert sum(words.values()) <= _WORDS, sorted(words.items(), key=lambda one: -one[1])
 
