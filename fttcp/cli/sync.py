@@ -109,6 +109,8 @@ def _lines(one: dict[str, Any]) -> Iterator[str]:
         f"  {one['files']} files, {one['bytes']} bytes copied, {one['removed']} removed, "
         f"{one['conflicts']} conflicts; the last one took {one['took_s']} s"
     )
+    if one["interrupted_at"] is not None:
+        yield f"  interrupted at {one['interrupted_at']}: it goes on later"
     if one["error"] is not None:
         yield f"  failed at {one['tried_at']}: {one['error']}"
 
@@ -132,6 +134,11 @@ def now(name: str | None, config: Path, as_json: bool) -> None:
         raise CommandError(
             f"{path}: the service does not answer: systemctl start fttcp-sync", "no-daemon"
         ) from error
+    if not copies:
+        raise CommandError(
+            f"the service does not know {name or 'what to copy'} yet: systemctl restart fttcp-sync",
+            "no-daemon",
+        )
     if as_json:
         show_json({"sync": copies})
     failed = [one for one in copies if one["error"] is not None]

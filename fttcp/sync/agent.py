@@ -20,6 +20,7 @@ class Agent:
     def __init__(self, directory: Directory, own_name: str, report: Callable[[Report], None]) -> None:
         """``report``: keeps and tells how the run went."""
         self._directory, self._name, self._report = directory, own_name, report
+        self._seen = directory
         self._listed: dict[str, Version] = {}
 
     def serve(self, requests: Iterable[str], answers: TextIO) -> None:
@@ -40,8 +41,7 @@ class Agent:
         """Raises TreeError, OSError; ValueError and the like for what is no request."""
         match request["op"]:
             case "begin":
-                self._directory.begin(str(request["driver"]).replace("/", ""))
-                return {"directory": str(self._directory.path), **self._list()}
+                return self._begin(str(request["driver"]).replace("/", ""), request["exclude"])
             case "list":
                 return self._list()
             case "keep":
@@ -56,6 +56,11 @@ class Agent:
             case other:
                 raise ValueError(f"op {other!r:.40}")
 
+    def _begin(self, driver: str, exclude: list[str]) -> Words:
+        self._directory.begin(driver)
+        self._seen = self._directory.and_excluding([str(one) for one in exclude])
+        return {"directory": str(self._directory.path), "exclude": self._directory.exclude, **self._list()}
+
     def _list(self) -> Words:
-        self._listed = self._directory.listed()
+        self._listed = self._seen.listed()
         return {"tree": self._listed}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from msgspec import structs, to_builtins
 
 from fttcp.sync.programs import ProgramError
 from fttcp.sync.record import Records, Report, now_text
-from fttcp.sync.remote import AgentLine, Moved, Peer, agent, rsync
+from fttcp.sync.remote import AgentLine, Moved, PartialError, Peer, agent, rsync
 from fttcp.sync.settings import SyncSection
 from fttcp.sync.tree import Directory, TreeError
 from fttcp.sync.versions import Plan, Tree, decide, next_base
+
+_REMEMBER_S = 20
+"""For listing what a copy has done that failed or was interrupted."""
 
 PrimaryOf = Callable[[str], Awaitable[str | None]]
 """Which node is a group's primary; None: nobody, or it is not known."""
@@ -64,7 +68,12 @@ class Copy:
         report = before or Report(section.name, peer.name, self._pair.own_name, section.directory)
         began, at = time.monotonic(), now_text()
         report = structs.replace(
-            report, error=None, tried_at=at, driver=self._pair.own_name, directory=section.directory
+            report,
+            error=None,
+            interrupted_at=None,
+            tried_at=at,
+            driver=self._pair.own_name,
+            directory=section.directory,
         )
         try:
             async with agent(section, peer, self._pair.config) as there:
@@ -74,7 +83,9 @@ class Copy:
         except (ProgramError, TreeError) as failure:
             report = self._told(report, report.error or str(failure), at, began)
         except asyncio.CancelledError:
-            report = self._told(report, "interrupted; it goes on later", at, began)
+            error = None if before is None else before.error
+            report = structs.replace(self._told(report, error, at, began), good_at=report.good_at)
+            report = structs.replace(report, interrupted_at=at)
             await asyncio.shield(asyncio.to_thread(self._records.keep_report, report, peer.name))
             raise
         await asyncio.to_thread(self._records.keep_report, report, peer.name)
@@ -86,6 +97,8 @@ class Copy:
             await self._copy(there)
         except (RefusedError, TreeError, ProgramError) as error:
             return str(error)
+        except Exception as error:  # of one directory: the others are copied all the same
+            return f"{type(error).__name__}: {error}: a fault of fttcp, or the disk of state_dir"
         return None
 
     async def _end(self, there: AgentLine, report: Report) -> None:
@@ -111,19 +124,29 @@ class Copy:
         section, own, peer = self._pair.section, self._pair.own_name, self._pair.peer
         directory = self._pair.directory
         await asyncio.to_thread(directory.begin, own)
+        their_place, their_exclude, theirs = await there.begin(own, section.exclude)
+        directory = directory.and_excluding(their_exclude)
         ours = await asyncio.to_thread(directory.listed)
-        their_place, theirs = await there.tree("begin", driver=own)
         places = [section.directory, their_place]
         base = await asyncio.to_thread(self._records.base, section.name, peer.name, places)
         master = await self._master()
         _refuse_to_empty(section, master, bool(base), ours, theirs)
         plan = decide(base, ours, theirs, master)
-        if not plan.empty:
-            await self._carry_out(plan, there, ours, theirs, their_place)
-            ours = await asyncio.to_thread(directory.listed)
-            _, theirs = await there.tree("list")
-        base = next_base(base, ours, theirs)
-        await asyncio.to_thread(self._records.keep_base, section.name, peer.name, places, base)
+
+        async def remember(ours: Tree, theirs: Tree) -> None:
+            known = next_base(base, ours, theirs)
+            await asyncio.to_thread(self._records.keep_base, section.name, peer.name, places, known)
+
+        try:
+            if not plan.empty:
+                await self._carry_out(plan, there, ours, theirs, their_place)
+                ours, theirs = await asyncio.to_thread(directory.listed), await there.tree()
+        except BaseException:
+            with suppress(TreeError, ProgramError, OSError):  # what has ended the copy is told
+                async with asyncio.timeout(_REMEMBER_S):
+                    await remember(await asyncio.to_thread(directory.listed), await there.tree())
+            raise
+        await remember(ours, theirs)
         if plan.clashes:
             clash = plan.clashes[0]
             raise RefusedError(
@@ -140,16 +163,22 @@ class Copy:
         directory = self._pair.directory
         kept = await asyncio.to_thread(directory.keep, plan.keep_here, own, ours)
         if plan.keep_there:
-            kept += (await there.ask("keep", paths=plan.keep_there))["kept"]
+            kept += (await there.ask("keep", paths=plan.keep_there)).kept
         self._count(conflicts=len(kept))
         self._count(removed=await asyncio.to_thread(directory.remove, plan.remove_here, ours))
         if plan.remove_there:
-            self._count(removed=(await there.ask("remove", paths=plan.remove_there))["removed"])
+            self._count(removed=(await there.ask("remove", paths=plan.remove_there)).removed)
         host = f"[{peer.host}]" if ":" in peer.host else peer.host
         here, away = section.directory, f"{host}:{place}"
         room = directory.temporary(own).name
-        self._moved(await rsync(section, away, here, f"{here}/{room}", plan.pull))
-        self._moved(await rsync(section, here, away, f"{place}/{room}", plan.push))
+        failed = []
+        for source, target, at, paths in ((away, here, here, plan.pull), (here, away, place, plan.push)):
+            try:
+                self._moved(await rsync(section, source, target, f"{at}/{room}", paths))
+            except PartialError as error:
+                failed.append(str(error))
+        if failed:
+            raise ProgramError("; ".join(failed))
 
     def _moved(self, moved: Moved) -> None:
         self._count(files=moved.files, bytes=moved.bytes)

@@ -26,6 +26,8 @@ class Report(Struct, frozen=True):
     """Both had the same as at this time."""
     error: str | None = None
     """Of the last one; what to do is in it."""
+    interrupted_at: str | None = None
+    """The last one did not end: quiet hours began, or the service ended. `error` is of the one before it."""
     took_s: float = 0
     files: int = 0
     """This and what follows counts over all copies."""

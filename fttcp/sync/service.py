@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from msgspec import to_builtins
+from msgspec import structs, to_builtins
 
 from fttcp.sync.copying import Copy, Pair, PrimaryOf
 from fttcp.sync.programs import ProgramError, on_host
@@ -60,6 +60,7 @@ class Service:
             async with asyncio.TaskGroup() as tasks:
                 for kept in self._kept:
                     tasks.create_task(self._keep(kept))
+                await asyncio.Event().wait()  # also on a node that copies nothing by itself
         finally:
             server.close()
             socket.unlink(missing_ok=True)
@@ -101,9 +102,8 @@ class Service:
             kept.ended = datetime.now()
             return
         except OSError as error:
-            report = Report(
-                pair.section.name, pair.peer.name, pair.own_name, error=f"{error}: the disk of state_dir"
-            )
+            report = before or Report(pair.section.name, pair.peer.name, pair.own_name)
+            report = structs.replace(report, error=f"{error}: the disk of state_dir")
         kept.ended = datetime.now()
         kept.failures = kept.failures + 1 if report.error is not None else 0
         for one in asked:

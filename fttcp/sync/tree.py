@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -28,37 +29,51 @@ class Directory:
 
     def __init__(self, path: Path, exclude: Sequence[str]) -> None:
         """``exclude``: patterns of a shell, of names or, with a `/`, of paths below the directory."""
-        self.path, self._exclude = path, exclude
+        self.path, self.exclude = path, exclude
+
+    def and_excluding(self, exclude: Sequence[str]) -> Directory:
+        """Return the same directory without what another node excludes: nobody copies that."""
+        return Directory(self.path, [*self.exclude, *exclude])
 
     def begin(self, driver: str) -> None:
-        """Make room for the files that come, by the name of the node that copies; what it left there when it
-        was killed goes. Raises TreeError."""
-        room = self.temporary(driver)
+        """Make room for the files that come, by the name of the node that copies; whatever had its name goes.
+        Raises TreeError."""
+        room = self.temporary(driver).name
         try:
-            with suppress(FileExistsError):
-                room.mkdir(mode=0o700)
-            for left in room.iterdir():
-                left.unlink()
-        except OSError as error:
+            with self._opened() as handle:
+                _clear(handle, room)
+                os.mkdir(room, mode=0o700, dir_fd=handle)
+        except (OSError, RecursionError) as error:
             raise TreeError(
-                f"{self.path}: {error.strerror}: make the directory; give root the right to write"
+                f"{self.path}: {room}: {_why(error)}: make the directory; give root the right to write; "
+                f"remove {room}"
             ) from error
 
     def end(self, driver: str, good: bool) -> None:
         """Clean up. ``good``: both are the same, so parts of files that copies have left, when they were
         interrupted, are of no use any more. Raises TreeError."""
         try:
-            for left in self.temporary(driver).iterdir():
-                left.unlink()
-            self.temporary(driver).rmdir()
-            for folder in [
-                folder for folder, _, _ in os.walk(self.path) if good and Path(folder).name == PARTIAL
-            ]:
-                for left in Path(folder).iterdir():
-                    left.unlink(missing_ok=True)
-                Path(folder).rmdir()
-        except OSError as error:
-            raise TreeError(f"{error.filename}: cannot be removed: {error.strerror}") from error
+            with self._opened() as handle:
+                _clear(handle, self.temporary(driver).name)
+            if not good:
+                return
+            for _, folders, _, handle in os.fwalk(self.path):
+                if PARTIAL in folders:
+                    folders.remove(PARTIAL)
+                    _clear(handle, PARTIAL)
+        except (OSError, RecursionError) as error:
+            raise TreeError(
+                f"{self.path}: what copies have left cannot be removed: {_why(error)}: "
+                f"remove what begins with {_OWN}"
+            ) from error
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
 
     def temporary(self, driver: str) -> Path:
         """Return where rsync writes what is not complete."""
@@ -94,7 +109,7 @@ class Directory:
                         folders.append((entry.path, path + "/"))
 
     def _excludes(self, name: str, path: str) -> bool:
-        return any(fnmatchcase(path if "/" in one else name, one.strip("/")) for one in self._exclude)
+        return any(fnmatchcase(path if "/" in one else name, one.strip("/")) for one in self.exclude)
 
     def remove(self, paths: Sequence[str], listed: Tree) -> int:
         """Delete what is still as it was listed; return how many. Deeper ones come first."""
@@ -135,6 +150,21 @@ class Directory:
             yield handle, name
         finally:
             os.close(handle)
+
+
+def _clear(folder: int, name: str) -> None:
+    """Remove a directory with all that is in it, or a file or link of its name; follow no link. Raises
+    OSError, RecursionError."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        shutil.rmtree(name, dir_fd=folder)
+
+
+def _why(error: BaseException) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _remove(folder: int, name: str, path: str, listed: Version) -> bool:

@@ -13,6 +13,8 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 _NS = 1_000_000_000
+_FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
+"""Years 1 to 9999: file systems know others, too."""
 _NAME_BYTES = 255
 """Of a file's name, on Linux."""
 
@@ -67,19 +69,23 @@ def same(one: Version, other: Version) -> bool:
 def decide(base: Base, here: Tree, there: Tree, master: str | None) -> Plan:
     """Return what makes both the same. ``master``: whose deletions count, `here` or `there`; None:
     nobody's."""
-    plan = Plan()
+    plan, clashes = Plan(), set[str]()
     for path in sorted(here.keys() | there.keys()):
         ours, theirs, known = here.get(path), there.get(path), base.get(path)
-        if plan.clashes and PurePosixPath(plan.clashes[-1]) in PurePosixPath(path).parents:
+        if clashes and not clashes.isdisjoint(map(str, PurePosixPath(path).parents)):
             continue
         if ours is not None and theirs is not None:
-            _decide_both(plan, path, ours, theirs, known)
+            if (ours.kind == "dir") != (theirs.kind == "dir"):
+                clashes.add(path)
+            else:
+                _decide_both(plan, path, ours, theirs, known)
         elif ours is not None:
             gone = master == "there" and known is not None and not _touched(known[0], ours)
             (plan.remove_here if gone else plan.push).append(path)
         elif theirs is not None:
             gone = master == "here" and known is not None and not _touched(known[1], theirs)
             (plan.remove_there if gone else plan.pull).append(path)
+    plan.clashes = sorted(clashes)
     _save_parents(plan.remove_here, plan.push)
     _save_parents(plan.remove_there, plan.pull)
     return plan
@@ -100,7 +106,8 @@ def next_base(base: Base, here: Tree, there: Tree) -> dict[str, tuple[Version, V
 def kept_name(path: str, host: str, version: Version, number: int = 1) -> str:
     """Return where the version of a host that loses is kept: `NAME.conflict-HOST-TIME`, beside it.
     ``number``: to be raised while that is taken."""
-    at = datetime.fromtimestamp(version.mtime_ns // _NS, UTC).strftime("%Y%m%dT%H%M%SZ")
+    seconds = min(max(version.mtime_ns // _NS, _FIRST_S), _LAST_S)
+    at = datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
     end = f".conflict-{host}-{at}" + (f"-{number}" if number > 1 else "")
     name = PurePosixPath(path).name.encode(errors="surrogateescape")[: _NAME_BYTES - len(end)]
     return str(PurePosixPath(path).with_name(name.decode(errors="surrogateescape") + end))
@@ -109,9 +116,6 @@ def kept_name(path: str, host: str, version: Version, number: int = 1) -> str:
 def _decide_both(
     plan: Plan, path: str, ours: Version, theirs: Version, known: tuple[Version, Version] | None
 ) -> None:
-    if (ours.kind == "dir") != (theirs.kind == "dir"):
-        plan.clashes.append(path)
-        return
     ours_new = known is None or _touched(known[0], ours)
     theirs_new = known is None or _touched(known[1], theirs)
     if _same_content(ours, theirs):

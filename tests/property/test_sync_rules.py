@@ -179,6 +179,23 @@ def test_a_directory_and_a_file_of_one_name_are_left_alone() -> None:
     assert plan.clashes == ["d"] and plan.pull == ["d2"] and not plan.push
 
 
+@given(st.sets(st.sampled_from(("-", "-/x", "/x", "/x/y", "/x-y", " ", "!z/x")), min_size=1))
+def test_what_is_below_a_clash_is_left_alone_whatever_sorts_between(ends: set[str]) -> None:
+    here, there = Host("alpha", 0), Host("beta", 10_000)
+    folder = Version("dir", 0, 0, 0o755, 0, 0, "", 1)
+    here.tree = {"a": folder} | {"a" + end: folder for end in ends}
+    there.tree["a"] = Version("file", 1, S, 0o644, 0, 0, "", 1)
+    there.tree |= {path: there.tree["a"] for path in here.tree if path[1:2] not in ("", "/")}
+    plan = decide({}, here.tree, there.tree, None)
+    assert "a" in plan.clashes and not [path for path in plan.push + plan.pull if path.startswith("a/")]
+
+
+@pytest.mark.parametrize("mtime_s", [-(1 << 40), 1 << 40])
+def test_a_time_of_no_year_gives_a_name(mtime_s: int) -> None:
+    name = kept_name("a", "alpha", Version("file", 1, mtime_s * S, 0o644, 0, 0, "", 1))
+    assert name.startswith("a.conflict-alpha-")
+
+
 def test_whole_seconds_of_a_file_system_are_no_difference() -> None:
     one = Version("file", 1, 5 * S + 17, 0o644, 0, 0, "", 1)
     assert same(one, one._replace(mtime_ns=5 * S)) and not same(one, one._replace(mtime_ns=5 * S + 18))

@@ -6,20 +6,28 @@ import asyncio
 import io
 import json
 import os
+import shlex
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs, to_builtins
+from msgspec import convert, structs, to_builtins
 
 from fttcp.cli.checks import Status
 from fttcp.cli.sync_checks import check_sync
 from fttcp.config import load
 from fttcp.node.reload import compare
+from fttcp.sync import copying
 from fttcp.sync.agent import Agent
 from fttcp.sync.news import news
+from fttcp.sync.programs import ProgramError, running
 from fttcp.sync.record import Records, Report
-from fttcp.sync.tree import Directory, TreeError
+from fttcp.sync.remote import AgentLine, Answer, Moved, PartialError, Peer
+from fttcp.sync.service import Service
+from fttcp.sync.tree import PARTIAL, Directory, TreeError
 from tests.unit.test_config import GOOD, errors_of
 from tests.unit.test_frontend import frontend
 
@@ -124,6 +132,154 @@ def test_nothing_outside_the_directory_is_touched(tmp_path: Path, path: str) -> 
     with pytest.raises(TreeError):
         directory.keep([path], "alpha", {path: version})
     assert [file.name for file in outside.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("what", ["link", "file", "deep"])
+def test_what_has_the_name_of_our_room_is_removed_and_no_link_followed(tmp_path: Path, what: str) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "x").touch()
+    room, partial = inside / ".fttcp-temp-alpha", inside / "d" / PARTIAL
+
+    def plant(place: Path) -> None:
+        place.parent.mkdir(exist_ok=True)
+        if what == "link":
+            place.symlink_to(outside)
+        elif what == "file":
+            place.touch()
+        else:
+            (place / "d" / "e").mkdir(parents=True)
+            (place / "d" / "out").symlink_to(outside)
+
+    directory = Directory(inside, [])
+    plant(room)
+    directory.begin("alpha")
+    assert not room.is_symlink() and room.stat().st_mode & 0o777 == 0o700 and not list(room.iterdir())
+    room.rmdir()
+    plant(room)
+    plant(partial)
+    directory.end("alpha", good=True)
+    assert not room.exists() and (what == "file" or not partial.exists())
+    assert [file.name for file in outside.iterdir()] == ["x"]
+
+
+def an_answer(section: Any, *lines: str) -> Any:
+    """Ask an agent that answers with these lines."""
+
+    async def asked() -> Any:
+        said = shlex.quote("".join(line + "\n" for line in lines))
+        async with running(["sh", "-c", f"printf %s {said}; cat >/dev/null"]) as process:
+            line = AgentLine(process, section, Peer("beta", "beta"))
+            return await line.begin("alpha", []), await line.tree()
+
+    return asyncio.run(asked())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Welcome to beta!",
+        "7",
+        "{}",
+        '{"directory": "/srv/www", "exclude": []}',
+        '{"directory": "/srv/www", "exclude": [], "tree": {"x": [1, 2]}}',
+        '{"directory": "/srv/www", "exclude": 7, "tree": {}}',
+        '{"directory": "/srv/www", "tree": {}}',
+    ],
+)
+def test_an_agent_that_answers_nonsense_is_an_error_that_says_what_to_do(tmp_path: Path, line: str) -> None:
+    with pytest.raises(
+        ProgramError, match=r"let root's shell print nothing, and have the same fttcp on both"
+    ):
+        an_answer(load_with_sync(tmp_path).sync[0], line)
+
+
+class Near(AgentLine):
+    """The agent of another node, asked here."""
+
+    def __init__(self, section: Any, place: Path) -> None:
+        self._section, self._peer = section, Peer("beta", "beta")
+        self._agent = Agent(Directory(place, []), "beta", [].append)
+
+    async def ask(self, op: str, **more: Any) -> Answer:
+        return convert(json.loads(json.dumps(self._agent.answer({"op": op, **more}))), Answer)
+
+
+@pytest.mark.parametrize("how", ["some failed", "interrupted", "a fault"])
+def test_a_copy_that_fails_knows_what_it_has_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    for file in ("alpha/mine", "beta/theirs"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text(file)
+    section = structs.replace(load_with_sync(tmp_path).sync[0], directory=str(tmp_path / "alpha"))
+    records = Records(tmp_path / "state")
+    records.keep_report(structs.replace(GOOD_COPY, error="no rsync"), "beta")
+    done = []
+
+    async def rsync(_: Any, source: str, target: str, room: str, paths: list[str]) -> Moved:
+        done.extend(paths)
+        if paths == ["theirs"] and how == "some failed":
+            raise PartialError("status 23")
+        for path in paths:
+            shutil.copy2(f"{source.removeprefix('beta:')}/{path}", f"{target.removeprefix('beta:')}/{path}")
+        if paths == ["mine"] and how == "interrupted":
+            raise asyncio.CancelledError
+        if paths == ["mine"] and how == "a fault":
+            raise KeyError("x")
+        return Moved(1, 1)
+
+    @asynccontextmanager
+    async def agent(*_: Any) -> AsyncIterator[AgentLine]:
+        yield Near(section, tmp_path / "beta")
+
+    monkeypatch.setattr(copying, "rsync", rsync)
+    monkeypatch.setattr(copying, "agent", agent)
+    copy = copying.Copy(copying.Pair(section, "alpha", Peer("beta", "beta"), "x"), records, lambda _: None)
+    with suppress(asyncio.CancelledError):
+        asyncio.run(copy.run())
+    assert done == ["theirs", "mine"]
+    known = records.base("www", "beta", [str(tmp_path / "alpha"), str(tmp_path / "beta")])
+    assert set(known) == {"mine"} | (set() if how == "some failed" else {"theirs"})
+    report = records.report("www", "beta")
+    assert report is not None and report.good_at == GOOD_COPY.good_at
+    assert (report.interrupted_at is not None) == (how == "interrupted")
+    assert {"some failed": "status 23", "interrupted": "no rsync", "a fault": "KeyError"}[how] in (
+        report.error or ""
+    )
+
+
+def test_a_node_that_copies_nothing_by_itself_goes_on(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        service = Service([], Records(tmp_path / "state"), None, None)
+        task = asyncio.create_task(service.run(tmp_path / "socket"))
+        while not (tmp_path / "socket").exists():
+            await asyncio.sleep(0)
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+        writer.write(b'{"now": null}\n')
+        assert json.loads(await reader.readline()) == {"copies": []} and not task.done()
+        writer.close()
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(scenario())
+
+
+def test_names_that_are_no_text_come_from_an_agent(tmp_path: Path) -> None:
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (inside / "a\udcff").touch()
+    (inside / "cache").touch()
+    (inside / "own").touch()
+    answers = io.StringIO()
+    requests = ['{"op": "begin", "driver": "alpha", "exclude": ["cache"]}', '{"op": "list"}']
+    Agent(Directory(inside, ["own"]), "beta", [].append).serve(requests, answers)
+    (place, exclude, tree), again = an_answer(
+        load_with_sync(tmp_path).sync[0], *answers.getvalue().splitlines()
+    )
+    assert place == str(inside) and exclude == ["own"] and list(tree) == list(again) == ["a\udcff"]
+    assert tree == Directory(inside, ["own", "cache"]).listed()
 
 
 def test_what_has_changed_since_it_was_listed_is_not_deleted(tmp_path: Path) -> None:
