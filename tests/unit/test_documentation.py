@@ -28,8 +28,8 @@ _FILE = re.compile(r"[\w./-]+\.(?:py|c|h|md|sh|toml|pml|service|conf|jsonl|hex)"
 _BELOW = ("", "fttcp", "lab", "native", "native/core", "native/engine")
 """Where the paths of files may begin."""
 _WORDS = 30_000
-"""Of all pages in docs/ that no program writes: who adds some leaves out others. What was measured (docs/bench)
-is not among them."""
+"""Of all pages in docs/ that no program writes: who adds some leaves out others. What was measured
+(docs/bench) is not among them."""
 _TOP = ("fttcp", "lab", "docs", "native", "tests", "model", "packaging", "scripts", "findings")
 
 
