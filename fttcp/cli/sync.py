@@ -87,7 +87,12 @@ def status(config: Path, as_json: bool) -> None:
     records, now = _records(loaded), datetime.now(UTC)
     shown = []
     for section, peer in _both(loaded):
-        report = records.report(section.name, peer)
+        try:
+            report = records.report(section.name, peer)
+        except PermissionError as error:
+            raise CommandError(
+                f"{error.filename}: {error.strerror}: say it as root", "no-permission"
+            ) from error
         driver = min(loaded.node.name, peer)
         report = report or Report(section.name, peer, driver, section.directory)
         age_s = report.age_s(now)

@@ -129,8 +129,8 @@ class Copy:
         ours = await asyncio.to_thread(directory.listed)
         places = [section.directory, their_place]
         base = await asyncio.to_thread(self._records.base, section.name, peer.name, places)
-        master = await self._master()
-        _refuse_to_empty(section, master, bool(base), ours, theirs)
+        self._refuse_empty(bool(base), ours, theirs)
+        primary, master = await self._master()
         plan = decide(base, ours, theirs, master)
 
         async def remember(ours: Tree, theirs: Tree) -> None:
@@ -153,10 +153,30 @@ class Copy:
                 f"{clash}: a directory on one node only: remove one ({len(plan.clashes)} such)"
             )
 
-    async def _master(self) -> str | None:
-        group = self._pair.section.master_of
-        primary = None if group is None else await self._primary_of(group)
-        return {self._pair.own_name: "here", self._pair.peer.name: "there"}.get(primary or "")
+        if plan.left and primary is None:
+            raise RefusedError(
+                f"{plan.left[0]}: on one node only ({len(plan.left)} such), and no daemon says "
+                f"who is primary of {section.master_of}: start it; or copy or delete it yourself"
+            )
+
+    async def _master(self) -> tuple[str | None, str | None]:
+        """Return who is primary, and what `decide` calls it."""
+        section, group = self._pair.section, self._pair.section.master_of
+        if group is None:
+            return None, None
+        primary = await self._primary_of(group)
+        third = "elsewhere" if primary is None or section.copied_to(primary) else None
+        return primary, {self._pair.own_name: "here", self._pair.peer.name: "there"}.get(primary or "", third)
+
+    def _refuse_empty(self, known: bool, ours: Tree, theirs: Tree) -> None:
+        """An empty directory is rather a disk that is not mounted. Raises RefusedError."""
+        section, own, peer = self._pair.section, self._pair.own_name, self._pair.peer.name
+        if known and bool(ours) != bool(theirs):
+            raise RefusedError(
+                f"{section.name} is empty on {peer if ours else own} only: nothing is copied. Mount it; "
+                "or, if that is meant, delete on the other node as well; or, to fill it again, remove "
+                f"{self._records.base_file(section.name, peer)} on {own}"
+            )
 
     async def _carry_out(self, plan: Plan, there: AgentLine, ours: Tree, theirs: Tree, place: str) -> None:
         section, own, peer = self._pair.section, self._pair.own_name, self._pair.peer
@@ -186,12 +206,3 @@ class Copy:
     def _count(self, **more: Any) -> None:
         now = self._done
         self._done = replace(now, **{name: getattr(now, name) + number for name, number in more.items()})
-
-
-def _refuse_to_empty(section: SyncSection, master: str | None, known: bool, ours: Tree, theirs: Tree) -> None:
-    """An empty directory is rather a disk that is not mounted. Raises RefusedError."""
-    if known and ((master == "here" and not ours) or (master == "there" and not theirs)):
-        raise RefusedError(
-            f"{section.directory} is empty on the primary of {section.master_of}: nothing is deleted "
-            "elsewhere. Mount it; or, if that is meant, delete on the other node as well"
-        )

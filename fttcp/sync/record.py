@@ -62,10 +62,14 @@ class Records:
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return {}  # then whatever differs is kept, and nothing is deleted
 
+    def base_file(self, entry: str, peer: str) -> Path:
+        """Where it is: without it the next copy is as the first one."""
+        return self._file(entry, peer, "base")
+
     def keep_base(self, entry: str, peer: str, directories: list[str], base: Base) -> None:
         """Store it. Raises OSError."""
         text = json.dumps({"directories": directories, "base": base}, separators=(",", ":"))
-        write_durably(self._file(entry, peer, "base"), text)
+        self._write(self._file(entry, peer, "base"), text)
 
     def report(self, entry: str, peer: str) -> Report | None:
         """Return how the last copy went; None if there was none."""
@@ -76,7 +80,13 @@ class Records:
 
     def keep_report(self, report: Report, peer: str) -> None:
         """Store it, under the other node's name. Raises OSError."""
-        write_durably(self._file(report.entry, peer, "json"), json.dumps(to_builtins(report)))
+        self._write(self._file(report.entry, peer, "json"), json.dumps(to_builtins(report)))
+
+    def _write(self, file: Path, text: str) -> None:
+        """What is in a directory may be nobody else's business, whatever the umask."""
+        self._place.mkdir(parents=True, exist_ok=True)
+        self._place.chmod(0o700)
+        write_durably(file, text)
 
     def _file(self, entry: str, peer: str, kind: str) -> Path:
         return self._place / f"{entry}@{peer}.{kind}"

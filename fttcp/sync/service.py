@@ -41,6 +41,10 @@ class _Kept:
     failures: int = 0
 
 
+def _place_there(pair: Pair) -> str:
+    return f"{pair.section.name} at {pair.peer.name}"
+
+
 class Service:
     """Of one node; one copy at a time."""
 
@@ -106,6 +110,9 @@ class Service:
             report = structs.replace(report, error=f"{error}: the disk of state_dir")
         kept.ended = datetime.now()
         kept.failures = kept.failures + 1 if report.error is not None else 0
+        watching = self._watchers.get(_place_there(pair))
+        if report.error is not None and watching is not None:
+            watching.cancel()  # it may hang as the peer does; the next copy begins anew
         for one in asked:
             if not one.done():
                 one.set_result(report)
@@ -120,7 +127,7 @@ class Service:
         there = on_host(section.remote_shell, pair.peer.host, words)
         for name, argv in (
             (section.directory, watcher(section.directory)),
-            (f"{section.name} at {pair.peer.name}", there),
+            (_place_there(pair), there),
         ):
             if name not in self._watchers or self._watchers[name].done():
                 self._watchers[name] = asyncio.create_task(self._follow(name, argv, section.name))

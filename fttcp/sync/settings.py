@@ -34,7 +34,9 @@ class SyncSection(Struct, frozen=True, forbid_unknown_fields=True):
     on_change: bool = True
     bandwidth_kbyte_s: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
     quiet_hours: Annotated[str, Meta(pattern=QUIET_PATTERN, description="`HH:MM-HH:MM`")] | None = None
-    remote_shell: Word = "ssh -o BatchMode=yes -o ConnectTimeout=5"
+    remote_shell: Word = (
+        "ssh -o BatchMode=yes -o ConnectTimeout=5 -o ServerAliveInterval=10 -o ServerAliveCountMax=3"
+    )
 
     @property
     def master_of(self) -> str | None:

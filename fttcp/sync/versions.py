@@ -55,6 +55,9 @@ class Plan:
     clashes: list[str] = field(default_factory=list)
     """A directory on one host and something else on the other: left alone, with what is below."""
 
+    left: list[str] = field(default_factory=list)
+    """Deleted by one of the two, by whose right is not known."""
+
     @property
     def empty(self) -> bool:
         """True if both are the same."""
@@ -67,8 +70,8 @@ def same(one: Version, other: Version) -> bool:
 
 
 def decide(base: Base, here: Tree, there: Tree, master: str | None) -> Plan:
-    """Return what makes both the same. ``master``: whose deletions count, `here` or `there`; None:
-    nobody's."""
+    """Return what makes both the same. ``master``: whose deletions count: `here`, `there`; `elsewhere`: a
+    third node's, or it is not known: what one has deleted is left as it is; None: nobody's."""
     plan, clashes = Plan(), set[str]()
     for path in sorted(here.keys() | there.keys()):
         ours, theirs, known = here.get(path), there.get(path), base.get(path)
@@ -80,14 +83,21 @@ def decide(base: Base, here: Tree, there: Tree, master: str | None) -> Plan:
             else:
                 _decide_both(plan, path, ours, theirs, known)
         elif ours is not None:
-            gone = master == "there" and known is not None and not _touched(known[0], ours)
-            (plan.remove_here if gone else plan.push).append(path)
+            gone = known is not None and not _touched(known[0], ours)
+            fates = {"there": plan.remove_here, "elsewhere": plan.left}
+            (fates.get(master or "", plan.push) if gone else plan.push).append(path)
         elif theirs is not None:
-            gone = master == "here" and known is not None and not _touched(known[1], theirs)
-            (plan.remove_there if gone else plan.pull).append(path)
+            gone = known is not None and not _touched(known[1], theirs)
+            fates = {"here": plan.remove_there, "elsewhere": plan.left}
+            (fates.get(master or "", plan.pull) if gone else plan.pull).append(path)
     plan.clashes = sorted(clashes)
-    _save_parents(plan.remove_here, plan.push)
-    _save_parents(plan.remove_there, plan.pull)
+    for stays, copied in (
+        (plan.remove_here, plan.push),
+        (plan.left, plan.push),
+        (plan.remove_there, plan.pull),
+        (plan.left, plan.pull),
+    ):
+        _save_parents(stays, copied)
     return plan
 
 

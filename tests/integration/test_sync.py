@@ -251,10 +251,12 @@ def test_what_the_primary_deletes_is_deleted_but_not_a_disk_that_is_not_mounted(
     pair.start()
     assert pair.now().returncode == 0
     shutil.rmtree(pair.beta / "d")
-    assert pair.now().returncode == 0 and (pair.beta / "d/a").exists()  # nobody says who is primary
+    done = pair.now()
+    assert done.returncode == 1 and "no daemon says who is primary of web" in done.stderr
+    assert (pair.alpha / "d/a").exists()
+    assert not (pair.beta / "d").exists()
     with Daemon(pair.place / "alpha/run/control.sock", "beta") as daemon:
         threading.Thread(target=daemon.serve_forever, daemon=True).start()
-        shutil.rmtree(pair.beta / "d")
         (pair.alpha / "b").unlink()
         (pair.alpha / "new").write_text("new")
         assert pair.now().returncode == 0
@@ -264,7 +266,7 @@ def test_what_the_primary_deletes_is_deleted_but_not_a_disk_that_is_not_mounted(
             path.unlink()
         done = pair.now()
         daemon.shutdown()
-    assert done.returncode == 1 and "is empty on the primary of web" in done.stderr
+    assert done.returncode == 1 and "www is empty on beta only" in done.stderr
     assert tree(pair.alpha).keys() == {"b", "c", "new"}
 
 

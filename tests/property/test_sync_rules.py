@@ -179,6 +179,21 @@ def test_a_directory_and_a_file_of_one_name_are_left_alone() -> None:
     assert plan.clashes == ["d"] and plan.pull == ["d2"] and not plan.push
 
 
+def test_what_a_third_node_s_primary_deleted_does_not_come_back_between_two_others() -> None:
+    here, there = Host("alpha", 0), Host("beta", 10_000)
+    for path in ("a", "b", "d/x", "d/y"):
+        here.edit(path, "write", S)
+    base, _ = copy({}, here, there, None)
+    for path in ("a", "d", "d/x", "d/y"):
+        del here.tree[path]  # as the pair of alpha and the primary does
+    del there.tree["b"]
+    base, plan = copy(base, here, there, "elsewhere")
+    assert plan == Plan(left=plan.left) and base.keys() == {"a", "b", "d", "d/x", "d/y"}
+    there.edit("d/x", "write", 9 * S)
+    _, plan = copy(base, here, there, "elsewhere")
+    assert plan.pull == ["d", "d/x"] and not plan.push and not plan.remove_here and not plan.remove_there
+
+
 @given(st.sets(st.sampled_from(("-", "-/x", "/x", "/x/y", "/x-y", " ", "!z/x")), min_size=1))
 def test_what_is_below_a_clash_is_left_alone_whatever_sorts_between(ends: set[str]) -> None:
     here, there = Host("alpha", 0), Host("beta", 10_000)

@@ -113,6 +113,7 @@ def test_records_outlive_the_service_and_broken_ones_are_none(tmp_path: Path) ->
     records.keep_report(GOOD_COPY, "beta")
     assert records.base("www", "beta", ["/a", "/b"]) == base and records.report("www", "beta") == GOOD_COPY
     assert records.base("www", "beta", ["/a", "/other"]) == {}
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
     for file in (tmp_path / "state").iterdir():
         file.write_text('{"directories": ["/a", "/b"], "base": {"x": 7}}')
     assert records.base("www", "beta", ["/a", "/b"]) == {} and records.report("www", "beta") is None
