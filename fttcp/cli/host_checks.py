@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fttcp.cli.checks import Check, fail, ok, warn
 from fttcp.config.program import Obstacle
@@ -113,7 +113,8 @@ class Times:
 class Host:
     """The facts of this module. ``rt_runtime_us``: sched_rt_runtime_us; ``rt_limit``: RLIMIT_RTPRIO, None
     with CAP_SYS_NICE; ``file_systems``: kind of file system of each directory that must outlive a boot;
-    ``in_memory``: of each that had better not; ``clock_kept``: a time service keeps the wall clock."""
+    ``in_memory``: of each that had better not; ``clock_kept``: a time service keeps the wall clock;
+    ``macs``: of each group with `mac`, what is in the way, and what to do."""
 
     units: tuple[Unit, ...]
     pid_files: tuple[PidFile, ...]
@@ -134,6 +135,7 @@ class Host:
     outward: tuple[Outward, ...] = ()
     signing: tuple[Signing, ...] = ()
     clock_kept: bool = True
+    macs: Mapping[str, tuple[str, str] | None] = field(default_factory=dict)
 
 
 def check_host(host: Host) -> Iterator[Check]:
@@ -342,6 +344,8 @@ def check_conntrack(host: Host) -> Check:
 
 
 def _check_interfaces(host: Host) -> Iterator[Check]:
+    for group, obstacle in host.macs.items():
+        yield fail(f"mac {group}", *obstacle) if obstacle else ok(f"mac {group}", "no interface has it")
     for name in host.large_receive:
         seen = "large-receive-offload is on: what is merged cannot be mirrored as it was"
         yield warn(f"offload {name}", seen, f"ethtool -K {name} lro off (GRO may stay)")

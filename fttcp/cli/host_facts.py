@@ -30,6 +30,9 @@ from fttcp.cli.host_checks import (
 from fttcp.config import Config, GroupSection
 from fttcp.config.present import agents_of, commands_of, trouble_of_program, trouble_of_spool
 from fttcp.config.program import obstacles
+from fttcp.network.kernel import netlink
+from fttcp.network.station import obstacle
+from fttcp.node.assembly import service_mac
 from fttcp.wire import keyfile
 from fttcp.wire.addresses import network_of
 from fttcp.wire.ports import numbers
@@ -81,7 +84,14 @@ def see_host(config: Config, capabilities: int) -> Host:
             for name in dict.fromkeys(("lo", *interfaces))
             if v6 and _number(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", 0)
         ),
+        macs=_macs(config),
     )
+
+
+def _macs(config: Config) -> dict[str, tuple[str, str] | None]:
+    interface, macs = config.node.service_interface, {g.name: service_mac(config, g) for g in config.group}
+    with netlink() as kernel:
+        return {name: obstacle(kernel, interface, mac) for name, mac in macs.items() if mac}
 
 
 def _clock_is_kept() -> bool:

@@ -39,7 +39,7 @@ class Claims:
         self._interface, self._note = interface, note
         self.mac = self._own_mac()
         """The service interface's, or b'' while it has none."""
-        self._peers: dict[str, bytes] = {}
+        self._peers: dict[str, set[bytes]] = {}
         self._claims: dict[tuple[str, str], _Claim] = {}
 
     def _own_mac(self) -> bytes:
@@ -53,12 +53,14 @@ class Claims:
         self.mac = event.value.to_bytes(6, "big")
         self._note("mac-changed", "warning", interface=self._interface, mac=self.mac.hex(":"))
 
-    def know(self, peer: str, mac: bytes) -> None:
-        """Take in what a peer says of itself."""
-        if mac and self._peers.get(peer) != mac:
-            self._peers[peer] = mac
-            shown = mac.hex(":")
-            for key in [key for key in self._claims if key[1] == shown]:
+    def know(self, peer: str, mac: bytes, service_mac: bytes = b"") -> None:
+        """Take in what a peer says of itself: its interface's address, and that of its service (`mac`), if
+        it has one, which not all nodes may have yet."""
+        macs = {one for one in (mac, service_mac) if one}
+        if mac and self._peers.get(peer) != macs:
+            self._peers[peer] = macs
+            shown = {one.hex(":") for one in macs}
+            for key in [key for key in self._claims if key[1] in shown]:
                 del self._claims[key]
 
     def heard(self, event: EngineEvent, strangers: bool) -> None:
@@ -66,7 +68,7 @@ class Claims:
         that repeats its claim is told of all the same."""
         assert event.key is not None
         mac, now_s = event.value.to_bytes(6, "big"), time.monotonic()
-        if mac in self._peers.values():
+        if any(mac in macs for macs in self._peers.values()):
             return
         key = (event.key.local, mac.hex(":"))
         claim = self._claims.get(key)

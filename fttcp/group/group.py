@@ -183,6 +183,7 @@ class GroupRuntime:
     def use(self, settings: EngineSettings, learning: bool) -> None:
         """Go by these settings of the engine; ``learning``: with an adaptive detector."""
         self.end_grace_ns = settings.end_grace_ns
+        self._saying.service_mac = settings.service_mac if any(settings.service_mac) else b""
         if learning and self.detectors is None:
             self.detectors = Detectors(self.engine, settings)
         elif not learning and self.detectors is not None:
@@ -305,7 +306,7 @@ class GroupRuntime:
             return  # of another boot: its PEER_UP is still to come
         body = self._hearing.understand(said[1], known)
         aside = self._hearing.aside(known.name)
-        self._claims.know(known.name, aside.mac)
+        self._claims.know(known.name, aside.mac, aside.service_mac)
         if self.clocks is not None:
             self.clocks.heard(known.name, aside.clock)
         if body is not None:

@@ -24,6 +24,8 @@ class Saying:
         """``mac``: of the service interface; ``probe``: the number of the last probes of the mirror;
         ``clock``: what there is to say of the node's clocks."""
         self._engine, self.keys, self._mac, self._probe, self._clock = engine, keys, mac, probe, clock
+        self.service_mac = b""
+        """Of the group; b'': that of the interface."""
         self._said: Body | None = None
         self._granted = 0
         self.closed = False
@@ -36,7 +38,7 @@ class Saying:
     def again(self) -> None:
         """Something beside the body has changed."""
         if self._said is not None and not self.closed:
-            aside = codec.Aside(self.key_ids(), self._mac(), self._probe(), self._clock())
+            aside = codec.Aside(self.key_ids(), self._mac(), self.service_mac, self._probe(), self._clock())
             self._engine.publish(codec.encode(self._said, aside), self._granted)
 
     def use_keys(self, keys: KeyRing) -> None:

@@ -37,7 +37,8 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 6, 8, 1
 PROTOCOL = 70  # rtnetlink protocol number that marks routes, rules and addresses as ours
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFF_UP = 1
-_IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _INFO_SLAVE_KIND = 3, 4, 18, 4
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO = 1, 3, 4, 18
+_INFO_KIND, _INFO_SLAVE_KIND = 1, 4
 _NDMSG = struct.Struct("=BxxxiHBB")
 _NDA_DST, _NDA_LLADDR, _NDA_IFINDEX = 1, 2, 8
 
@@ -112,12 +113,14 @@ def write_sysctl(path: str, value: str) -> None:
 
 @dataclass(frozen=True)
 class Link:
-    """An interface. `port_of`: the kind of interface (bridge, bond ...) that takes its packets, or ''."""
+    """An interface. `port_of`: the kind of interface (bridge, bond ...) that takes its packets, or '';
+    `kind`: its own (macvlan ...), or ''."""
 
     index: int
     up: bool
     mtu: int
     port_of: str
+    kind: str = ""
 
 
 @contextmanager
@@ -155,8 +158,20 @@ def link(kernel: Netlink, name: str) -> Link | None:
         raise
     _, _, index, flags, _ = _IFINFOMSG.unpack_from(answer)
     told = attributes(answer, _IFINFOMSG.size)
-    port_of = attributes(told.get(_IFLA_LINKINFO, b""), 0).get(_INFO_SLAVE_KIND, b"")
-    return Link(index, bool(flags & _IFF_UP), as_number(told.get(_IFLA_MTU)), port_of.rstrip(b"\0").decode())
+    info = attributes(told.get(_IFLA_LINKINFO, b""), 0)
+    port_of, kind = (_text(info.get(key, b"")) for key in (_INFO_SLAVE_KIND, _INFO_KIND))
+    return Link(index, bool(flags & _IFF_UP), as_number(told.get(_IFLA_MTU)), port_of, kind)
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode()
+
+
+def hardware_addresses(kernel: Netlink) -> dict[bytes, str]:
+    """MAC address -> an interface of this network namespace that has it."""
+    links = kernel.dump(rtnetlink.GETLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0))
+    told = [attributes(link, _IFINFOMSG.size) for link in links]
+    return {one[_IFLA_ADDRESS]: _text(one[_IFLA_IFNAME]) for one in told if _IFLA_ADDRESS in one}
 
 
 def set_up(kernel: Netlink, index: int) -> None:

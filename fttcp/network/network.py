@@ -14,7 +14,7 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from fttcp.network import ground, kernel, leftovers, routing, tables
+from fttcp.network import ground, kernel, leftovers, routing, station, tables
 from fttcp.network.ground import Ground
 from fttcp.network.keeper import RuleKeeper
 from fttcp.network.nft import NftError
@@ -82,6 +82,7 @@ class NetworkSetup:
             for group in groups:
                 kernel.interface_index(group.service_interface)
                 kernel.interface_index(group.peer_interface)
+                await _in_kernel(_check_mac, group)
         previous = await self._before()
         owner = await self._claim(previous)
         wanted = await _in_kernel(_wanted, groups, previous, owner.firewall)
@@ -319,6 +320,12 @@ async def install(owner: Owner, group: GroupNet) -> frozenset[int]:
             raise _without_mac(group, str(error)) from error
         raise
     return frozenset()
+
+
+def _check_mac(socket: Netlink, group: GroupNet) -> None:
+    """Raises KernelError."""
+    if group.mac and (why := station.obstacle(socket, group.service_interface, group.mac)):
+        raise kernel.KernelError(f"group {group.name}: {': '.join(why)}")
 
 
 def _without_mac(group: GroupNet, why: str) -> RulesError:

@@ -11,8 +11,9 @@ has the lease speaks from the address, and nobody else (the engine's gate, the g
 
 from collections.abc import Iterator
 
-from fttcp.network import nft
+from fttcp.network import kernel, nft
 from fttcp.network.nft import Message, Table
+from fttcp.network.rtnetlink import Netlink
 from fttcp.network.rules import GroupNet
 
 _INGRESS, _EGRESS = 0, 1
@@ -20,6 +21,22 @@ _TO, _FROM, _LENGTH = 0, 6, 6
 _THIS_HOST = bytes(1)
 _ETHERTYPE = {4: b"\x08\x00", 6: b"\x86\xdd"}
 _SOURCE = {4: (12, 4), 6: (8, 16)}
+_DEAF = ("macvlan", "macvtap", "ipvlan", "ipvtap")
+"""Their drivers choose by destination, and know only the interface's own (macvlan_handle_frame)."""
+
+
+def obstacle(socket: Netlink, interface: str, mac: bytes) -> tuple[str, str] | None:
+    """Return why a service on this interface cannot have this MAC address, and what to do."""
+    found = kernel.link(socket, interface)
+    if found is not None and found.kind in _DEAF:
+        seen = f"{interface} is a {found.kind}: it does not hear what is sent to `mac`"
+        return seen, "remove `mac`, or choose the interface below as service_interface"
+    if name := kernel.hardware_addresses(socket).get(mac):
+        seen = (
+            f"`mac` {mac.hex(':')} is {name}'s own: nodes that share it would draw it to their ports in turn"
+        )
+        return seen, "choose one that no interface has, or virtual, on all nodes"
+    return None
 
 
 def contents(table: Table, group: GroupNet) -> Iterator[Message]:

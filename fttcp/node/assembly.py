@@ -126,7 +126,7 @@ def _cluster_id(config: Config, group: GroupSection) -> int:
 def service_mac(config: Config, group: GroupSection) -> bytes:
     """Return the MAC address that moves with the group; b'' if it has that of the interface."""
     if group.mac == "virtual":
-        return identity.virtual_mac(_cluster_id(config, group))
+        return identity.virtual_mac(config.node.cluster, group.name)
     return bytes.fromhex(group.mac.replace(":", "")) if group.mac else b""
 
 

@@ -57,6 +57,8 @@ class Aside:
     """Names of the keys that the sender believes, the one that it sends with first."""
     mac: bytes = b""
     """Of the sender's service interface."""
+    service_mac: bytes = b""
+    """Of its service, if that has one of its own."""
     probe: int = 0
     """The number of the last probes that the sender sent through its mirror; 0: none."""
     clock: ClockWord | None = None
@@ -101,6 +103,8 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         fields["i"] = bytes.fromhex("".join(aside.key_ids))
     if aside.mac:
         fields["mc"] = aside.mac
+    if aside.service_mac:
+        fields["sm"] = aside.service_mac
     if aside.probe:
         fields["pr"] = aside.probe
     if body.checkpoint:
@@ -179,18 +183,24 @@ def body_of(raw: Fields) -> Body:
 
 def aside_of(raw: Fields) -> Aside:
     """Return what stands beside the body in these fields. Raises WireError that names the field at fault."""
-    keys, mac = raw.get("i", b""), raw.get("mc", b"")
+    keys = raw.get("i", b"")
     if not isinstance(keys, bytes) or len(keys) % KEY_ID_BYTES or len(keys) > MAX_KEYS * KEY_ID_BYTES:
         raise WireError(f"body.i: {keys!r:.80} is not a row of names of keys")
-    if not isinstance(mac, bytes) or len(mac) not in (0, _MAC_BYTES):
-        raise WireError(f"body.mc: {mac!r:.80} is not a MAC address")
     starts = range(0, len(keys), KEY_ID_BYTES)
     return Aside(
         key_ids=tuple(keys[at : at + KEY_ID_BYTES].hex() for at in starts),
-        mac=mac,
+        mac=_mac(raw, "mc"),
+        service_mac=_mac(raw, "sm"),
         probe=_integer(raw, "pr", _U64) if "pr" in raw else 0,
         clock=_clock(raw["wc"]) if "wc" in raw else None,
     )
+
+
+def _mac(raw: Fields, key: str) -> bytes:
+    mac = raw.get(key, b"")
+    if not isinstance(mac, bytes) or len(mac) not in (0, _MAC_BYTES):
+        raise WireError(f"body.{key}: {mac!r:.80} is not a MAC address")
+    return mac
 
 
 def _clock(told: Any) -> ClockWord:

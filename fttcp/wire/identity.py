@@ -15,10 +15,10 @@ def cluster_id(cluster: str, group: str, nodes: Sequence[str] = ()) -> int:
     return _hash64(b"fttcp cluster", cluster, group, *(sorted(nodes) if len(nodes) > 2 else ()))
 
 
-def virtual_mac(cluster_id: int) -> bytes:
+def virtual_mac(cluster: str, group: str) -> bytes:
     """Return the MAC address of a group that shares none with the interface: locally administered, the same
-    on all nodes."""
-    first, *rest = cluster_id.to_bytes(8, "big")[:6]
+    on all nodes, however many there are."""
+    first, *rest = cluster_id(cluster, group).to_bytes(8, "big")[:6]
     return bytes((first & 0xFC | 2, *rest))
 
 

@@ -208,10 +208,10 @@ void check_answers_from(int nn)
 	struct ftt_nd nd;
 	size_t n;
 
-	do /* announcements may be under way */
+	do /* announcements may be under way, and more answers to questions about another address */
 		ask(f, arp(f, FTT_ARP_REQUEST, client_mac, client4, service4), answer, &n);
-	while (answer[0] & 1 || ftt_arp_parse(answer, n, &a));
-	CHECK(!memcmp(a.sender_mac, mac, 6) && !memcmp(a.sender, service4, 4) && !memcmp(a.target, client4, 4));
+	while (answer[0] & 1 || ftt_arp_parse(answer, n, &a) || memcmp(a.sender, service4, 4));
+	CHECK(!memcmp(a.sender_mac, mac, 6) && !memcmp(a.target, client4, 4));
 	CHECK(!memcmp(answer, client_mac, 6));
 	do
 		ask(f, solicitation(f, false), answer, &n);

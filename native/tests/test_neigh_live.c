@@ -279,6 +279,16 @@ static void test_known_neighbours_are_told(void)
 	ftt_neigh_set_known(e.neigh, NULL, 0);
 }
 
+static void await_refreshes(uint32_t more)
+{
+	uint64_t until = fake_counter(&e.counters_neigh.announce_refreshes) + more;
+	uint8_t f[256];
+	size_t n;
+
+	while (fake_counter(&e.counters_neigh.announce_refreshes) < until)
+		CHECK(next_announced(f, &n, PATIENCE_MS));
+}
+
 /* Again and again, as long as the lease is held and nobody has switched it off; nothing is told of it. */
 static void test_the_holder_announces_itself_again(void)
 {
@@ -295,6 +305,7 @@ static void test_the_holder_announces_itself_again(void)
 		expect_asked6(1);
 	}
 	CHECK(ftt_now_ns() - before >= 2 * 50 * MS);
+	await_refreshes(1); /* what was sent is counted */
 	CHECK(fake_counter(refreshes) >= 3 && fake_counter(&e.counters_neigh.neighbours_told) >= told + 3 * 3);
 	hold_lease(false);
 	while (next_announced(f, &n, QUIET_MS)) /* what was under way */
@@ -309,6 +320,32 @@ static void test_the_holder_announces_itself_again(void)
 		;
 	CHECK(!next_announced(f, &n, QUIET_MS));
 	CHECK_EQ(fake_drain(&e, FTT_EV_ANNOUNCED), 0);
+}
+
+/* Who is known may have left: some minutes after a takeover refreshes tell all stations together only. */
+static void test_refreshes_end_for_neighbours_by_themselves(void)
+{
+	uint64_t told;
+	uint8_t f[256];
+	size_t n;
+
+	ftt_neigh_refresh(e.neigh, 50 * MS);
+	pthread_mutex_lock(&node->turn);
+	e.neigh->rounds.first_ns -= 10 * 60 * 1000 * MS;
+	pthread_mutex_unlock(&node->turn);
+	await_refreshes(2); /* what was under way has ended */
+	told = fake_counter(&e.counters_neigh.neighbours_told);
+	await_refreshes(3);
+	CHECK_EQ(fake_counter(&e.counters_neigh.neighbours_told), told);
+	ftt_neigh_refresh(e.neigh, 0);
+	while (next_announced(f, &n, QUIET_MS))
+		;
+	ftt_neigh_announce(e.neigh, 1, MS);
+	CHECK_EQ(fake_wait(&e, FTT_EV_ANNOUNCED).value, 5);
+	expect_announced("ARNAR");
+	expect_asked4(service4, 1);
+	expect_asked4(other4, 1);
+	expect_asked6(1);
 }
 
 /* All groups of a node together send no faster than one: each address at once, the rest 32 frames in a millisecond. */
@@ -451,6 +488,7 @@ int main(void)
 	test_groups_do_not_tell_each_other();
 	test_known_neighbours_are_told();
 	test_the_holder_announces_itself_again();
+	test_refreshes_end_for_neighbours_by_themselves();
 	test_many_groups_make_no_burst();
 	test_the_kernels_wish_is_heard();
 	test_interface_changes_are_survived();

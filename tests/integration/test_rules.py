@@ -62,6 +62,24 @@ from scapy.sendrecv import sendp
 segment = IP(src="10.77.0.10", dst="10.77.0.100") / TCP(sport=40000, dport=80, flags="A")
 sendp(Ether(dst=sys.argv[1]) / segment, iface="peer0", verbose=False)
 """
+OWN_MAC = """
+import asyncio, sys
+from dataclasses import replace
+from pathlib import Path
+from fttcp.network import kernel, network
+from tests.integration.network_driver import SERVICE4, group
+run_dir, interface, mac = sys.argv[1:]
+web = replace(group("web", SERVICE4), service_interface=interface, mac=bytes.fromhex(mac.replace(":", "")))
+setup = network.NetworkSetup([web], Path(run_dir))
+async def start():
+    await setup.apply()
+    await setup.remove()
+try:
+    asyncio.run(start())
+    print("started")
+except kernel.KernelError as error:
+    print(error)
+"""
 
 
 def drive(net: Net, run_dir: Path, *words: str, killed: bool = False) -> str:
@@ -450,3 +468,20 @@ def test_strict_reverse_path_filtering_does_not_refuse_mirrored_segments(net: Ne
         frame = net.peer.command(sys.executable, "-c", MIRRORED, net.node.mac("peer0"))
         subprocess.run(frame, check=True, timeout=30)
         assert reader.stdout.readline() == b"0a4d000a 0a4d0064\n"
+
+
+def test_a_mac_address_that_cannot_work_is_refused_at_the_start(net: Net, tmp_path: Path) -> None:
+    net.node.run(*["ip", "link", "add", "mv0", "link", "svc0", "type", "macvlan", "mode", "bridge"])
+
+    def started(interface: str, mac: str) -> str:
+        command = net.node.command(sys.executable, "-c", OWN_MAC, str(tmp_path), interface, mac)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    before = net.snapshot()
+    assert "mv0 is a macvlan" in started("mv0", "02:00:00:00:01:07")
+    for interface in ("svc0", "mv0"):
+        assert f"is {interface}'s own" in started("svc0", net.node.mac(interface))
+    assert net.snapshot() == before
+    assert started("svc0", "02:00:00:00:01:07") == "started\n"

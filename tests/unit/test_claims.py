@@ -80,3 +80,9 @@ def test_one_claim_while_a_peer_is_unknown_is_not_told(story: Story) -> None:
     assert story.later(GRACE_S) == [] and not story.told
     story.claim(strangers=True)
     assert story.told == ["address-claimed"]
+
+
+def test_a_peer_may_have_a_mac_address_for_the_service_before_this_node_has_one(story: Story) -> None:
+    story.claims.know("beta", bytes.fromhex("02000000000a"), MAC)
+    story.claim()
+    assert story.later(GRACE_S) == [] and not story.told

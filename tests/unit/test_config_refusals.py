@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -222,6 +223,9 @@ def test_two_groups_have_two_mac_addresses(tmp_path: Path) -> None:
     config = load(tmp_path / "node.toml")
     macs = {service_mac(config, group) for group in config.group}
     assert len(macs) == 2 and all(mac[0] & 3 == 2 for mac in macs)
+    peer = config.peer[0]
+    grown = msgspec.structs.replace(config, peer=[peer, msgspec.structs.replace(peer, name="gamma")])
+    assert {service_mac(grown, group) for group in grown.group} == macs, "a third node changes nothing"
 
 
 def test_links_of_frames_differ_and_lead_to_somebody(tmp_path: Path) -> None:

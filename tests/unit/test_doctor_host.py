@@ -28,6 +28,7 @@ from fttcp.cli.host_facts import see_host
 from fttcp.config import load
 from fttcp.config.present import what_is_missing
 from fttcp.config.program import Obstacle
+from fttcp.network.kernel import hardware_addresses, netlink
 from tests.unit.test_config import GOOD
 
 UNIT = Unit("web", "nginx.service", "", "loaded", "active", "enabled", 4711, "systemctl restart nginx")
@@ -298,3 +299,19 @@ def test_programs_that_are_to_be_in_lock_step(tmp_path: Path, monkeypatch: pytes
     assert set(see_host(loaded, 0).in_memory) == {str(loaded.run_dir)}
     told = [sentence for sentence in what_is_missing(loaded) if "lockstep" in sentence]
     assert len(told) == 1 and told[0].startswith("group[1].command: lockstep:") and "statically" in told[0]
+
+
+def test_what_is_in_the_way_of_a_mac_address_is_told() -> None:
+    told = findings(replace(HOST, macs={"web": None, "mail": ("svc0 is a macvlan", "remove `mac`")}))
+    assert told["mac web"].status is Status.OK and told["mac mail"].status is Status.FAIL
+    assert (told["mac mail"].seen, told["mac mail"].todo) == ("svc0 is a macvlan", "remove `mac`")
+
+
+def test_a_mac_address_of_an_interface_of_this_host_is_in_the_way(tmp_path: Path) -> None:
+    with netlink() as kernel:
+        taken = next((mac for mac in hardware_addresses(kernel) if len(mac) == 6 and any(mac)), None)
+    if taken is None:
+        pytest.skip("no interface here has a MAC address")
+    (tmp_path / "node.toml").write_text(GOOD.replace("[[group]]", f'[[group]]\nmac = "{taken.hex(":")}"'))
+    found = see_host(load(tmp_path / "node.toml"), 0).macs
+    assert "own" in next(filter(None, found.values()))[0]

@@ -160,3 +160,17 @@ def test_clocks_are_left_out_where_there_is_no_room() -> None:
 def test_an_odd_word_of_clocks_is_refused(told: object) -> None:
     with pytest.raises(WireError, match=r"body\.wc: "):
         body.aside_of({"wc": told})
+
+
+def test_the_mac_addresses_of_a_node_come_over() -> None:
+    said = body.Aside(mac=b"interf", service_mac=b"servic")
+    data = body.encode(BODY, said)
+    assert body.aside_of(body.unpack(data)) == said and body.decode(data) == BODY
+    assert body.aside_of(body.unpack(body.encode(BODY))) == body.Aside()
+
+
+@pytest.mark.parametrize("key", ["mc", "sm"])
+@pytest.mark.parametrize("told", [7, "servic", b"short", b"longer."])
+def test_an_odd_mac_address_is_refused(key: str, told: object) -> None:
+    with pytest.raises(WireError, match=rf"body\.{key}: "):
+        body.aside_of({key: told})

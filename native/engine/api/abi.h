@@ -405,7 +405,7 @@ void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns
 
 /* Announcements, sent on the service interface when a takeover opens the gate, and repeated (rounds times, interval
  * apart), each under the lease check: to all, and to those by themselves that have asked for the service addresses
- * lately, or that are given here (the first FTT_MAX_NEIGHBOURS). Then again each announce_refresh_ns. */
+ * lately, or that are given here (the first FTT_MAX_NEIGHBOURS). Then again each announce_refresh_ns, after five minutes to all only. */
 void ftt_engine_set_neighbours(struct ftt_engine *e, const struct ftt_neighbour *known, uint32_t n);
 void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns);
 

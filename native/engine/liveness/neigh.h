@@ -35,6 +35,7 @@ struct ftt_neigh_port {
 struct ftt_neigh_rounds {
 	uint64_t request;    /* the one that the rounds belong to */
 	uint64_t round_ns;   /* when the next one is due; 0: none */
+	uint64_t first_ns;   /* when the first one began */
 	uint64_t last_ns;    /* when the last one, or a refresh, began */
 	bool passing;        /* a pass is under way: first all stations, then neighbours by themselves */
 	uint32_t all;        /* so many of our addresses have been told to all in it */

@@ -15,7 +15,8 @@
  * advertisement neither makes an entry nor mends a FAILED one. So each neighbour is told by itself, too,
  * by a question in the service's name for the neighbour's own address: whoever answers it has noted
  * who asked (RFC 826, RFC 4861 7.2.3). Known are those that asked for us lately (every node on the
- * network hears that, the backup as well), and those that the owner has found in the kernel's table.
+ * network hears that, the backup as well), and those that the owner has found in the kernel's table. Refreshes
+ * do so for BY_ITSELF_NS only: who has left is still known, and switches flood what is sent to it.
  *
  * All but a first round leaves in a *pass*: STEP frames in a millisecond for all groups together, or one for
  * each if there are more. A pass that is under way when a round is due goes on. So neither many addresses nor
@@ -30,6 +31,7 @@
 
 #define STEP 32
 #define STEP_NS 1000000ull
+#define BY_ITSELF_NS (5 * 60 * 1000000000ull) /* a switch starts anew in some minutes, a spanning tree in one */
 
 /* Sends one frame under the lease; through direct_fd (any thread) or the thread's own port. */
 static bool send_one(struct ftt_neigh *n, const uint8_t *frame, size_t len, int direct_ifindex)
@@ -125,13 +127,15 @@ static bool is_told(const struct ftt_neigh_rounds *r, const struct ftt_neighbour
 	return false;
 }
 
-/* Begins a pass over all that are known, those that have asked us first. */
-static void begin_pass(struct ftt_neigh *n)
+/* Begins a pass; by_itself: over all that are known, too, those that have asked us first. */
+static void begin_pass(struct ftt_neigh *n, bool by_itself)
 {
 	struct ftt_neigh_rounds *r = &n->rounds;
 
 	r->passing = true;
 	r->at = r->n_told = 0;
+	if (!by_itself)
+		return;
 	for (uint32_t i = 0; i < FTT_MAX_NEIGHBOURS; i++)
 		if (r->asked_ns[i])
 			r->told[r->n_told++] = r->asker[i];
@@ -212,6 +216,8 @@ void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now)
 	refresh = !first && !r->round_ns;
 	r->request = n->request;
 	r->last_ns = now;
+	if (first)
+		r->first_ns = now;
 	r->round_ns = n->rounds_left > 1 ? (first ? now : r->round_ns) + n->interval_ns : 0;
 	if (n->rounds_left)
 		n->rounds_left--;
@@ -225,7 +231,7 @@ void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now)
 		ftt_event_post(n->engine, &ev);
 	}
 	if (first || !r->passing)
-		begin_pass(n);
+		begin_pass(n, !refresh || now - r->first_ns < BY_ITSELF_NS);
 	r->all = first ? n->engine->cfg.n_service_addrs : 0;
 }
 
