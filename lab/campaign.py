@@ -57,6 +57,10 @@ class Topology:
         a connection: it takes the first segment's number for that of the SYN (``__cookie_v4_check``)."""
         return any(segment.terms.reorder_percent for segment in self.segments)
 
+    def has(self, fault: str) -> bool:
+        """Whether a fault does there what it is called: frames are lost at the lab's own client only."""
+        return self.client == CLIENT or fault not in ("loss-client", "loss-both")
+
 
 _FAR = Terms(delay_ms=10, jitter_ms=1, reorder_percent=0.5, loss_percent=0.1, rate_mbit=200)
 TOPOLOGIES = {
@@ -342,7 +346,12 @@ def campaign(
 ) -> None:
     """Random fault moments over workloads. A run that failed, or in which flows lost their protection, keeps
     logs and captures of both links. Who ends it early is told of the runs that were done."""
-    choice = Choice(workload, fault, [int(one) for one in family])
+    faults = [name for name in fault if TOPOLOGIES[topology].has(name)]
+    if not faults:
+        raise click.UsageError(
+            f"{', '.join(fault)}: in topology {topology} the client's own cable is not at fault"
+        )
+    choice = Choice(workload, faults, [int(one) for one in family])
     series = Campaign(Lab(name), evidence, settings, workload, topology)
     try:
         require_root()

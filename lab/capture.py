@@ -18,12 +18,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
 
-from lab import network, pcap
+from lab import network, pcap, segments
 from lab.errors import LabError
 from lab.hosts import at_the_latest, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, PEER_LINK, SERVICE4, SERVICE6, SERVICE_LINK, SWITCH, cables
-from lab.state import ProcessId
+from lab.state import LabState, ProcessId
 
 SPANS_TOLD = 8
 SNAP_BYTES = 160
@@ -65,15 +65,15 @@ class Capture:
     """Captures of a lab's cables while a `with` block runs: {client,alpha,beta,...,peer}.pcap.
 
     A node's hold what that node emits on the service side; client.pcap and peer.pcap both directions of the
-    client's cable and of the first node's peer cable; `only`: those of these names. A host that is down when
-    the block begins is left out.
+    cable of `client` and of the first node's peer cable; `only`: those of these names. A host that is down
+    when the block begins is left out.
     """
 
-    def __init__(self, lab: Lab, directory: Path, only: Collection[str] = ()) -> None:
+    def __init__(self, lab: Lab, directory: Path, only: Collection[str] = (), client: str = CLIENT) -> None:
         self._lab = lab
         self._nodes = lab.nodes()
         self.directory = directory
-        self._only = only
+        self._only, self._client = only, client
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.dropped = 0
 
@@ -82,8 +82,11 @@ class Capture:
         ports = {cable.host: cable.port for cable in cables(link=SERVICE_LINK)}
         try:
             plugged = network.ports(self._lab.host(SWITCH))
+            if self._client != CLIENT:
+                self._start(CLIENT, segments.port_of(LabState.load(self._lab.name), self._client), "inout")
             for host in (host for host in (CLIENT, *self._nodes) if ports[host] in plugged):
-                self._start(host, ports[host], "in" if host in self._nodes else "inout")
+                if host != CLIENT or self._client == CLIENT:
+                    self._start(host, ports[host], "in" if host in self._nodes else "inout")
             peer_ports = (cables(node, PEER_LINK)[0].port for node in self._nodes)
             self._start("peer", next(port for port in peer_ports if port in plugged), "inout")
         except BaseException:

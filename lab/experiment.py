@@ -177,7 +177,7 @@ def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None =
     disturbance.before(lab)
     bound_s = max(disturbance.bound_s, *(DISTURBANCES[fault].bound_s for fault, _ in case.then), 0)
     struck = Struck()
-    with Capture(lab, directory) as capture:
+    with Capture(lab, directory, client=case.client) as capture:
         client = Client(lab, case, directory, bound_s)
         try:
             if client.wait_started():

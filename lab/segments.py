@@ -91,6 +91,18 @@ def of_lab(state: LabState) -> list[Segment]:
     return [Segment.of_state(kept) for kept in state.segments]
 
 
+def port_of(state: LabState, client: str) -> str:
+    """The switch's port of a client on a segment. Raises LabError when there is none of that name."""
+    for segment in of_lab(state):
+        if client in segment.clients():
+            return _client_port(segment, segment.clients().index(client))
+    raise LabError(f"{client}: no segment has a client of that name")
+
+
+def _client_port(segment: Segment, at: int) -> str:
+    return f"c-{segment.name}-{at}"
+
+
 def build(lab: Hosts, switch: Host, state: LabState) -> None:
     """Make the switches, and the trunks to them."""
     for segment in of_lab(state):
@@ -148,7 +160,7 @@ def _plug_client(switch: Host, host: Host, segment: Segment, number: int, at: in
     )
     own4 = f"{_net4(number) if routed else '10.77.0'}.{place}/24"
     own6 = f"{_net6(number) if routed else 'fd77'}::{place}/64"
-    port = f"c-{segment.name}-{at}"
+    port = _client_port(segment, at)
     _cable(switch, host, port, "eth0", segment.bridge, [own4, own6])
     if routed:
         network.ip(

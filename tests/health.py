@@ -61,7 +61,7 @@ class Watched:
         self.changes: Changes = []
         self.notes: Notes = []
         self.stuck_why: list[str] = []
-        self.doubts: list[bool] = []
+        self.doubts: list[float] = []
         self.health: Health | None = None
 
     def note(self, kind: str, level: str = "info", **fields: Any) -> None:

@@ -11,7 +11,6 @@ from fttcp.group.late import Late
 from fttcp.group.ownership import Ownership
 from fttcp.group.recording import Recorder
 from fttcp.group.saying import Saying
-from fttcp.group.serving import Serving
 from fttcp.group.takeovers import Takeovers
 from fttcp.ownership import commands as do
 from fttcp.ownership.model import NS_PER_MS
@@ -29,7 +28,6 @@ class Ordered(Protocol):
     server: Caretaker | None
     recorder: Recorder | None
     checkpoints: Checkpoints | None
-    serving: Serving
 
 
 class Orders:
@@ -68,7 +66,7 @@ class Orders:
             case do.StoreEpoch(epoch=epoch):
                 self._ownership.store(epoch)
             case do.Vouch(alive=alive):
-                group.serving.vouch(alive)
+                engine.vouch(alive)
                 if alive and group.server is not None:
                     self._last_words.listen(group.server.pids)
                     if group.recorder is not None:

@@ -9,7 +9,7 @@ from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.recording import Recorder
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import Cause, Phase
+from fttcp.ownership.model import NS_PER_MS, Cause, Phase
 from fttcp.ownership.pair import PairMachine
 from fttcp.planes.base import Engine
 from fttcp.server.server import Caretaker
@@ -41,8 +41,6 @@ class Serving:
         self._group = group
         self._healthy = False
         """Whether health vouches for the server; the machine may want it to begin anew all the same."""
-        self._doubtful = False
-        """It looks as if the server hung; whether it does is not known yet."""
         self._restarting = False
         """True while the server is told to begin anew: that it is down then is no death."""
         self._restoring: asyncio.Task[None] | None = None
@@ -65,15 +63,10 @@ class Serving:
         else:
             group.note(cause.value, "warning", reason=reason)
 
-    def doubted(self, doubtful: bool) -> None:
-        """Health begins to doubt, or ceases to. That a server in doubt is silent is no reason to let go a
-        connection of which the backup's has said more."""
-        self._doubtful = doubtful
-        self.vouch(self._group.machine.view.vouched)
-
-    def vouch(self, alive: bool) -> None:
-        """Tell the engine whether it may rely on what the server does and does not say."""
-        self._group.engine.vouch(alive and not self._doubtful)
+    def doubted(self, for_s: float) -> None:
+        """Health begins to doubt, for so long at most, or (0) ceases to. That a server in doubt is silent is
+        no reason to let go a connection of which the backup's has said more."""
+        self._group.engine.doubt(round(for_s * 1000) * NS_PER_MS)
 
     def stuck(self, why: str) -> bool:
         """A server that was woken is not up in time; true if this node gives the role up because of that."""

@@ -174,6 +174,9 @@ class Engine(Protocol):
     def vouch(self, alive: bool) -> None:
         """See ftt_engine_vouch()."""
 
+    def doubt(self, for_ns: int) -> None:
+        """See ftt_engine_doubt()."""
+
     def promote(self) -> None:
         """See ftt_engine_promote()."""
 

@@ -119,6 +119,9 @@ class FakeEngine:
     def vouch(self, alive: bool) -> None:
         self.orders.append(("vouch", alive))
 
+    def doubt(self, for_ns: int) -> None:
+        self.orders.append(("doubt", for_ns))
+
     def promote(self) -> None:
         self.orders.append(("promote",))
         self.post(EventKind.PROMOTED)

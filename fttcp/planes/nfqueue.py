@@ -180,6 +180,10 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_engine_vouch(self._engine, alive)
 
+    def doubt(self, for_ns: int) -> None:
+        """See abi.h."""
+        lib.ftt_engine_doubt(self._engine, for_ns)
+
     def promote(self) -> None:
         """See abi.h."""
         lib.ftt_engine_promote(self._engine)

@@ -26,6 +26,8 @@ from fttcp.server.verdict import Check, Note, OnChange, State, Verdict
 from fttcp.server.workers import Workers
 
 _LISTEN_POLL_S = 0.02
+_DOUBT = 10
+"""Times ``hang_after_ms``: so long a machine without time for its looks may take to know of a hang."""
 _LOOK_LEAST_S = 0.01
 _RETRY_S = 1.0
 _RESTS = "not started: it is when this node is to serve (standby)"
@@ -82,7 +84,7 @@ class Health:
         on_unheard: Callable[[Sequence[Place]], None] = lambda places: None,
         start_within_s: float = 60.0,
         on_stuck: Callable[[str], bool] = lambda why: False,
-        on_doubt: Callable[[bool], None] = lambda doubtful: None,
+        on_doubt: Callable[[float], None] = lambda for_s: None,
     ) -> None:
         """``address``: where probes find the server; ``addresses``: all of the group. Called in the loop:
         ``on_change``; ``on_known`` with the number of the server's start and whether it could follow another
@@ -90,7 +92,8 @@ class Health:
         packets from one interface only, each time when it is seen to listen; ``on_unheard`` again and again
         with all places where clients may speak and nobody listens; ``on_stuck`` when a server that was woken
         is not up after ``start_within_s``: true if it was awaited, and counts as unfit for as long again;
-        ``on_doubt`` when the server begins to look as if it hung, and when it does not any more."""
+        ``on_doubt`` when the server begins to look as if it hung, with the seconds in which that is known at
+        the latest, and with 0 when it does not look so any more."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
         self._sampler = Sampler(ports, addresses)
@@ -315,6 +318,7 @@ class Health:
         self._listening = False
         self._readiness.started()
         self._progress = self._new_progress()
+        self._doubt(False)
 
     def server_ended(self, reason: str) -> None:
         """A process is gone."""
@@ -322,6 +326,7 @@ class Health:
         self._listening = False
         self._on_unheard([])
         self._readiness.ended()
+        self._doubt(False)
         with self._verdict.changing():
             self._verdict.serve(*(self._at_rest if self.resting else (False, Cause.SERVER_DIED, reason)))
             for prober in self._probers:
@@ -387,11 +392,14 @@ class Health:
             if self._listening:
                 self._workers.watch(set(sample.family) - set(pids))
             finding = progress.judge(sample, time.monotonic())
-            if progress.doubtful != self._doubtful:
-                self._doubtful = progress.doubtful
-                self._on_doubt(self._doubtful)
+            self._doubt(progress.doubtful and self._checks["hang"].action in ("failover", "restart"))
             self._conclude(finding)
         return took_s
+
+    def _doubt(self, doubtful: bool) -> None:
+        if doubtful != self._doubtful:
+            self._doubtful = doubtful
+            self._on_doubt(_DOUBT * self._hang_s if doubtful else 0)
 
     def _conclude(self, finding: Finding | None) -> None:
         hung = finding if finding is not None and finding.kind != "stalled" else None

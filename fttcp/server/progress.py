@@ -68,6 +68,7 @@ class Progress:
         self._pending: dict[bytes, _Pending] = {}
         self._rest: dict[int, _Rest] = {}
         self._stopped: dict[int, float] = {}
+        self._deadlock = False
         self._cpu: dict[int, tuple[float, int]] = {}
         self._read: dict[int, float] = {}
 
@@ -83,7 +84,7 @@ class Progress:
     @property
     def doubtful(self) -> bool:
         """True if something seen in the last sample is a hang if it lasts."""
-        return bool(self._stopped or self._rest)
+        return bool(self._stopped) or self._deadlock
 
     def waiting(self, unread: Sequence[Connection]) -> bool:
         """True if a connection was already waiting, with the same input, at the last sample: then it is
@@ -104,6 +105,8 @@ class Progress:
             return None
         self._note_reads(sample.unread, sample, now_s)
         self._note_threads(sample, now_s)
+        owners = [sample.owners.get(connection.inode) for connection in sample.unread]
+        self._deadlock = any(pids and pids <= self._rest.keys() for pids in owners)
         for connection in sample.unread:
             finding = self._judge_connection(connection, sample, now_s)
             if finding is not None:

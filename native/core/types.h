@@ -170,6 +170,7 @@ struct ftt_env {
 	uint8_t mode;    /* enum ftt_mode of this node */
 	uint8_t lease;   /* it may emit: what leaves is asked once more as it does */
 	uint8_t vouched; /* the local server is known to live */
+	uint8_t doubted; /* ... but looks as if it hung */
 	uint8_t watched; /* its main processes are looked at: the death of one is known before an end that it causes */
 	uint8_t in_step; /* it is kept in step with the other node's, see lockstep.h */
 	uint8_t behind;  /* enum ftt_reason: a primary's backup has yet to hear what our server was told before, or of a checkpoint */

@@ -234,6 +234,11 @@ void ftt_engine_vouch(struct ftt_engine *e, int alive)
 	atomic_store(&e->shared.vouched, !!alive);
 }
 
+void ftt_engine_doubt(struct ftt_engine *e, uint64_t for_ns)
+{
+	atomic_store(&e->shared.doubted_ns, for_ns ? ftt_now_ns() + for_ns : 0);
+}
+
 void ftt_engine_promote(struct ftt_engine *e)
 {
 	atomic_fetch_add(&e->shared.promoted, 1);

@@ -47,6 +47,7 @@ struct ftt_shared {
 	_Atomic uint64_t peer_boot_id[FTT_MAX_PEERS];   /* 0 = never heard */
 	_Atomic uint32_t channel_version[FTT_MAX_PEERS]; /* that both speak; 0 = not known yet */
 	_Atomic uint32_t vouched;        /* health says that the local server lives */
+	_Atomic uint64_t doubted_ns;     /* until then it is in doubt */
 	_Atomic uint64_t gone_ns;        /* since when a main process of it is seen to have ended; 0: none has */
 	_Atomic uint64_t generation;     /* counts mode and session changes: workers compare and act */
 	_Atomic uint64_t promoted;       /* counts orders to promote a backup whose server is up by now: as well */

@@ -149,6 +149,7 @@ static inline struct ftt_env ftt_worker_look(const struct ftt_worker *w, uint64_
 	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 
 	env.vouched = ftt_server_vouched(w->e, now_ns);
+	env.doubted = now_ns < atomic_load(&w->e->shared.doubted_ns);
 	env.watched = !!w->e->n_lives;
 	env.in_step = !!w->e->lockstep.header;
 	return env;

@@ -267,6 +267,7 @@ static void test_being_behind_the_backup_is_measured_at_rest(void)
 {
 	struct ftt_flow f;
 	struct ftt_record r = commit_of(&plain, 0, 100000, 20000);
+	struct ftt_env doubted;
 	uint64_t t;
 
 	make_primary(&f, &plain, MS);
@@ -280,8 +281,11 @@ static void test_being_behind_the_backup_is_measured_at_rest(void)
 	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, f.local_snd_nxt - plain.service_iss - 1, 0), t); /* and now nothing */
 	CHECK_EQ(f.client_acked, f.local_snd_nxt);
 	CHECK_EQ(ftt_flow_tick(&f, unvouched(t + 9000 * MS)) & FTT_ACT_DETACH, 0); /* not alive: no argument */
-	CHECK_EQ(ftt_flow_tick(&f, at(t + 11000 * MS)) & FTT_ACT_DETACH, 0);
-	CHECK_EQ(ftt_flow_tick(&f, at(t + 11001 * MS)), FTT_ACT_DETACH);
+	doubted = *at(t + 10500 * MS);
+	doubted.doubted = true;
+	CHECK_EQ(ftt_flow_tick(&f, &doubted) & FTT_ACT_DETACH, 0); /* not known to be */
+	CHECK_EQ(ftt_flow_tick(&f, at(t + 12500 * MS)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(t + 12501 * MS)), FTT_ACT_DETACH);
 	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_AHEAD);
 }
 

@@ -115,7 +115,7 @@ def settings() -> EngineSettings:
     made |= {"keys": KeyRing((SECRET,)), "peers": (PeerSettings(3, (link,)),), "strict_commit": False}
     made |= {"service_addresses": ("10.0.0.1",), "service_iss": 3, "service_ts": 3}
     made |= dict.fromkeys(("ports", "opens"), ((3, 4, "tcp"),))
-    made["md5"] = (PeerKey("10.0.0.1", 32, b"x"),)
+    made |= {"md5": (PeerKey("10.0.0.1", 32, b"x"),), "service_mac": b"\2\0\0\0\0\1"}
     assert MISSING not in made.values()
     return EngineSettings(**made)
 

@@ -38,12 +38,12 @@ static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
 }
 
 /*
- * Primary: our server is behind, but is it for it to speak? Not while it is not vouched for, which is answered by a takeover. Nor while
- * the client has not acknowledged all of it: then our kernel's congestion window may be what is narrower than the backup's.
+ * Primary: our server is behind, but is it for it to speak? Not while it is not vouched for, or looks as if it hung, which is answered by a
+ * takeover. Nor while the client has not acknowledged all of it: then our kernel's congestion window may be what is narrower than the backup's.
  */
 static inline bool ftt_lag_excused(const struct ftt_flow *f, const struct ftt_env *env)
 {
-	return f->bits & FTT_F_AHEAD && (!env->vouched || seq_lt(f->client_acked, f->local_snd_nxt));
+	return f->bits & FTT_F_AHEAD && (!env->vouched || env->doubted || seq_lt(f->client_acked, f->local_snd_nxt));
 }
 
 /* Primary: does output wait for the backup's server, and for nothing else? */

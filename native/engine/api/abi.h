@@ -337,6 +337,9 @@ void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_
 int64_t ftt_engine_lease_left_ns(struct ftt_engine *e);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */
 void ftt_engine_vouch(struct ftt_engine *e, int alive);
+/* The local server looks as if it hung, and it is known in for_ns at the latest whether it does; 0: it does not look so. That it is
+ * silent meanwhile is no reason to let a flow go. */
+void ftt_engine_doubt(struct ftt_engine *e, uint64_t for_ns);
 /* A backup that ran no server (policy.cold): it is up by now, and is to be told what clients have sent. FTT_EV_PROMOTED: it was.
  * Again for each server that is started meanwhile, and only then. */
 void ftt_engine_promote(struct ftt_engine *e);
