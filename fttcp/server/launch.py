@@ -36,6 +36,10 @@ class LaunchError(Exception):
     """A program cannot be started; the sentence says why."""
 
 
+class NoProgram(LaunchError):
+    """There is no such program."""
+
+
 @dataclass(slots=True)
 class Launched:
     """A running program. ``number`` is in the environment of everything that it forks."""
@@ -65,7 +69,7 @@ class Launched:
 def _command(argv: Sequence[str], at_our_end: str, options: Sequence[str] = ()) -> list[str]:
     program = shutil.which(argv[0])
     if program is None:
-        raise LaunchError(f"{argv[0]}: no such program in PATH: install it, or correct the command")
+        raise NoProgram(f"{argv[0]}: no such program in PATH: install it, or correct the command")
     return ["setpriv", *options, "--pdeathsig", at_our_end, "--", program, *argv[1:]]
 
 

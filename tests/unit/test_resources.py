@@ -17,6 +17,7 @@ from fttcp.server.agents.ladder import Act, Outcome, Rung
 from fttcp.server.agents.resources import Resources
 from fttcp.server.agents.settings import ResourceSection
 from fttcp.server.hooks import Hooks
+from fttcp.server.launch import LaunchError
 from fttcp.server.procfs import process_stat
 from fttcp.server.settings import HealthSection, HooksSection, RestartSection
 from tests.health import Notes, until
@@ -43,13 +44,17 @@ class Fake:
         self.runs = False
         self.fails: dict[Act, str] = {}
         self.hangs: set[Act] = set()
+        self.raises: set[Act] = set()
         self.absent = ""
         self._done = done
+        self.hung = asyncio.Event()
 
     async def act(self, act: Act, probe: bool) -> Outcome:
         self._done.append(f"{act} {self.section.name}")
         if act in self.hangs:
-            await asyncio.Event().wait()
+            await self.hung.wait()
+        if act in self.raises:
+            raise ValueError("embedded null byte")
         if self.absent and act is Act.STATUS:
             return Outcome(Rung.FAILED, self.absent, absent=True)
         if why := self.fails.get(act):
@@ -180,7 +185,7 @@ async def test_one_that_ceases_to_run_while_this_node_serves_has_all_begin_anew(
         group.acts()
         group.disk.runs = False
         await until(lambda: group.changes[-2:] == [(False, "gone"), (True, "serving")])
-        assert group.acts() == ["stop web", "start disk", "start web"]
+        assert group.acts() == ["stop web", "stop disk", "start disk", "start web"]
         assert resources.shown()["restarts"] == 1 and not group.stuck
 
 
@@ -230,7 +235,10 @@ async def test_one_that_does_not_stop_counts_as_running_until_it_does(
 
 
 @in_loop
-async def test_a_daemon_that_stops_does_not_wait_for_one_that_does_not() -> None:
+async def test_a_daemon_that_stops_does_not_wait_for_ever_for_one_that_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fttcp.server.agents.resources._CLOSES_S", 0)
     group = Group()
     group.resources.rest()
     group.resources.start()
@@ -238,7 +246,78 @@ async def test_a_daemon_that_stops_does_not_wait_for_one_that_does_not() -> None
     await until(lambda: group.resources.healthy)
     group.web.fails[Act.STOP] = "busy"
     await group.resources.stop()
-    assert group.acts()[-1] == "stop web" and group.disk.runs
+    assert group.acts()[-1] == "stop web" and group.disk.runs and group.runs[-1]
+
+
+@in_loop
+async def test_a_daemon_that_stops_tries_again_what_does_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fttcp.server.agents.resources._AGAIN_S", 0.01)
+    group = Group()
+    async with resting(group) as resources:
+        resources.wake()
+        await until(lambda: resources.healthy)
+        group.web.fails[Act.STOP] = "busy"
+        ended = asyncio.ensure_future(resources.stop())
+        await until(lambda: len(group.told("resource-stuck")) > 2)
+        assert group.runs[-1] and not ended.done()
+        group.web.fails.clear()
+        await ended
+        assert not group.runs[-1]
+
+
+@in_loop
+async def test_what_cannot_be_looked_at_counts_as_running_until_it_is_stopped() -> None:
+    group = Group()
+    async with resting(group) as resources:
+        resources.wake()
+        await until(lambda: resources.healthy)
+        group.acts()
+        group.web.absent = "cannot be started: out of processes"
+        group.web.hangs.add(Act.STOP)
+        await until(lambda: "stop web" in group.done)
+        assert group.runs[-1]
+        resources.rest()
+        group.web.hung.set()
+        await until(lambda: not group.runs[-1])
+        assert group.acts() == ["stop web", "stop disk"]
+
+
+@in_loop
+async def test_a_look_that_fails_after_all_were_down_says_that_something_may_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fttcp.server.agents.resources._AGAIN_S", 0.01)
+    group = Group()
+    group.web.absent = "there is no agent"
+    async with resting(group) as resources:
+        group.web.absent = ""
+        group.web.fails = {Act.STATUS: "no answer", Act.STOP: "busy"}
+        resources.configure(HealthSection(), SOON, HooksSection(), 0)
+        await until(lambda: group.runs[-1])
+        await until(lambda: not resources.healthy and resources.reason == "busy")
+
+
+@in_loop
+async def test_what_does_not_stop_on_the_node_that_is_to_serve_has_it_give_that_up() -> None:
+    group = Group()
+    group.disk.fails = {Act.STATUS: "no answer", Act.STOP: "busy"}
+    group.resources.rest()
+    group.resources.wake()
+    group.resources.start()
+    await until(lambda: group.stuck == ["busy"])
+    group.disk.fails.clear()
+    await group.resources.stop()
+
+
+@in_loop
+async def test_a_fault_in_an_act_is_a_failure_of_the_resource() -> None:
+    group = Group()
+    async with resting(group) as resources:
+        group.web.raises = {Act.START}
+        resources.wake()
+        await until(lambda: bool(group.stuck))
+        assert group.stuck == ["its start: ValueError: embedded null byte"]
+        resources.rest()
 
 
 @in_loop
@@ -262,6 +341,21 @@ async def test_nothing_starts_before_the_hook_has_succeeded() -> None:
             if not wanted:
                 resources.rest()
                 assert resources.reason.endswith("nothing was started: ended with status 3: no")
+
+
+@in_loop
+async def test_what_runs_already_does_not_serve_before_the_hook_has_succeeded() -> None:
+    for command in ("true", "false"):
+        group = Group(HooksSection(wait_for=command))
+        group.disk.runs = group.web.runs = True
+        group.resources.rest()
+        group.resources.wake()
+        group.resources.start()
+        await until(lambda group=group: not group.awaited or bool(group.stuck))  # type: ignore[misc]
+        assert bool(group.stuck) == (command == "false") and group.told("hook-failed") == [
+            {"hook": "wait_for", "why": "ended with status 1"} for _ in group.stuck
+        ]
+        await group.resources.stop()
 
 
 @in_loop
@@ -316,5 +410,53 @@ async def test_dummy_of_resource_agents(tmp_path: Path) -> None:
     assert found == [Rung.STOPPED, Rung.STARTED, Rung.RUNNING, Rung.STOPPED, Rung.STOPPED, Rung.STOPPED]
     wrong = ResourceSection("dummy", agent="ocf:heartbeat:Dummy", parameters={"stat": "x"})
     outcome = await agent_of(wrong, {}).act(Act.STATUS, True)
-    assert outcome.absent
+    assert not outcome.absent and outcome.rung is Rung.FAILED, "it may run with what it was told before"
     assert outcome.why == "agent ocf:heartbeat:Dummy has no parameter 'stat' (did you mean state?)"
+
+
+@in_loop
+async def test_only_what_has_no_program_and_was_not_seen_to_run_is_absent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nothing = agent_of(ResourceSection("x", start="no-such-program", stop="true", status="no-such-program"), {})
+    agent = agent_of(ResourceSection("x", agent="ocf:nobody:Nothing"), {})
+    for one in (nothing, agent):
+        assert (await one.act(Act.STATUS, True)).absent
+        assert not (await one.act(Act.STATUS, False)).absent
+    dummy = agent_of(ResourceSection("x", agent="ocf:heartbeat:Dummy"), {})
+    monkeypatch.setattr("fttcp.server.agents.agent._META_DATA_S", 0.0)
+    found = await dummy.act(Act.STATUS, True)
+    assert found.rung is Rung.FAILED and not found.absent
+
+    async def exhausted(*args: object, **kwargs: object) -> None:
+        raise LaunchError("true: cannot be started: Resource temporarily unavailable")
+
+    monkeypatch.setattr("fttcp.server.agents.agent.run", exhausted)
+    found = await agent_of(ResourceSection("x", start="true", stop="true", status="true"), {}).act(
+        Act.STATUS, True
+    )
+    assert found.rung is Rung.FAILED and not found.absent
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "wanted"),
+    [
+        ("active", 0, Rung.RUNNING),
+        ("reloading", 0, Rung.RUNNING),
+        ("inactive", 0, Rung.STOPPED),
+        ("failed", 0, Rung.STOPPED),
+        ("activating", 0, Rung.FAILED),
+        ("deactivating", 0, Rung.FAILED),
+        ("", 0, Rung.FAILED),
+        ("Failed to connect to bus: Host is down", 1, Rung.FAILED),
+    ],
+)
+def test_a_unit_is_stopped_only_if_systemd_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, status: int, wanted: Rung
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text(f"#!/bin/sh\n[ $1 = show ] && echo {state} && exit {status}\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = asyncio.run(agent_of(ResourceSection("x", unit="x.service"), {}).act(Act.STATUS, True))
+    assert found.rung is wanted and not found.absent

@@ -12,12 +12,19 @@ from typing import Protocol
 from fttcp.server.agents import ocf
 from fttcp.server.agents.ladder import Act, Outcome, Rung
 from fttcp.server.agents.settings import ResourceSection
-from fttcp.server.launch import Finished, LaunchError, run
+from fttcp.server.launch import Finished, LaunchError, NoProgram, run
 
 DEFAULT_TIMEOUT_S = 20.0
 _META_DATA_S = 10.0
 _META_DATA_MOST = 1 << 20
 _ACTIONS = {Act.START: "start", Act.STOP: "stop", Act.STATUS: "monitor"}
+_UNIT_STATES = {
+    "active": Rung.RUNNING,
+    "reloading": Rung.RUNNING,
+    "refreshing": Rung.RUNNING,
+    "inactive": Rung.STOPPED,
+    "failed": Rung.STOPPED,
+}
 _AFTER = {Act.START: Rung.STARTED, Act.STOP: Rung.STOPPED, Act.STATUS: Rung.RUNNING}
 
 
@@ -37,12 +44,9 @@ def agent_of(section: ResourceSection, environment: Mapping[str, str]) -> Agent:
     """Return who looks after a resource. ``environment``: what every program is told."""
     if section.agent is not None:
         return OcfAgent(section, section.agent, environment)
-    unit = section.unit
-    commands = (
-        [shlex.split(command or "") for command in section.commands]
-        if unit is None
-        else [["systemctl", verb, "--", unit] for verb in ("start", "stop", "is-active")]
-    )
+    if section.unit is not None:
+        return Unit(section, section.unit, environment)
+    commands = [shlex.split(command or "") for command in section.commands]
     return Programs(section, dict(zip((Act.START, Act.STOP, Act.STATUS), commands, strict=True)), environment)
 
 
@@ -62,7 +66,8 @@ def _failed(act: Act, finished: Finished) -> Outcome:
 
 class Programs:
     """A program for each act. Status 0 is success; any other of ``status`` says that it does not run, and
-    then it does not matter how ``stop`` has ended."""
+    then it does not matter how ``stop`` has ended. Without the program of ``status`` it does not run, unless
+    it was seen to."""
 
     def __init__(
         self, section: ResourceSection, argv: Mapping[Act, Sequence[str]], environment: Mapping[str, str]
@@ -72,23 +77,53 @@ class Programs:
 
     async def act(self, act: Act, probe: bool) -> Outcome:
         """See ``Agent``."""
-        outcome = await self._done(act)
+        outcome = await self._done(act, probe)
         if act is Act.STOP and outcome.rung is Rung.FAILED:
-            found = await self._done(Act.STATUS)
+            found = await self._done(Act.STATUS, False)
             return Outcome(Rung.STOPPED) if found.rung is Rung.STOPPED else outcome
         return outcome
 
-    async def _done(self, act: Act) -> Outcome:
+    async def _done(self, act: Act, probe: bool) -> Outcome:
         timeout_s = _asked(self.section, act) or DEFAULT_TIMEOUT_S
         try:
             finished = await run(self._argv[act], timeout_s, self._environment, leave=True)
         except LaunchError as error:
-            return Outcome(Rung.FAILED, str(error), absent=act is Act.STATUS)
+            return _not_launched(act, probe, error)
+        if act is Act.STATUS:
+            return self._found(finished)
+        return Outcome(_AFTER[act]) if finished.status == 0 else _failed(act, finished)
+
+    def _found(self, finished: Finished) -> Outcome:
+        """What the end of ``status`` means."""
         if finished.status == 0:
-            return Outcome(_AFTER[act])
-        if act is Act.STATUS and finished.status is not None and finished.status > 0:
+            return Outcome(Rung.RUNNING)
+        if finished.status is not None and finished.status > 0:
             return Outcome(Rung.STOPPED, f"it does not run: its status {finished.shown()}")
-        return _failed(act, finished)
+        return _failed(Act.STATUS, finished)
+
+
+class Unit(Programs):
+    """A unit of systemd. One that is on its way up or down neither runs nor is it stopped."""
+
+    def __init__(self, section: ResourceSection, unit: str, environment: Mapping[str, str]) -> None:
+        argv = {
+            Act.START: ["systemctl", "start", "--", unit],
+            Act.STOP: ["systemctl", "stop", "--", unit],
+            Act.STATUS: ["systemctl", "show", "--property=ActiveState", "--value", "--", unit],
+        }
+        super().__init__(section, argv, environment)
+
+    def _found(self, finished: Finished) -> Outcome:
+        if finished.status != 0:
+            return _failed(Act.STATUS, finished)
+        state = (finished.output.split() or ["unknown"])[-1]
+        return Outcome(_UNIT_STATES.get(state, Rung.FAILED), f"systemd calls it {state}")
+
+
+def _not_launched(act: Act, probe: bool, error: LaunchError) -> Outcome:
+    """What has no program cannot run, unless it was seen to."""
+    absent = act is Act.STATUS and probe and isinstance(error, NoProgram)
+    return Outcome(Rung.FAILED, str(error), absent=absent)
 
 
 class OcfAgent:
@@ -106,10 +141,10 @@ class OcfAgent:
             if self._known is None:
                 self._known = await examined(self._agent, self.section.parameters)
         except ocf.AgentError as error:
-            return Outcome(Rung.FAILED, str(error), absent=act is Act.STATUS)
+            absent = act is Act.STATUS and probe and isinstance(error, ocf.NoAgent)
+            return Outcome(Rung.FAILED, str(error), absent=absent)
         action = _ACTIONS[act]
-        advised = self._known.timeouts.get(action, DEFAULT_TIMEOUT_S)
-        timeout_s = _asked(self.section, act) or advised
+        timeout_s = _asked(self.section, act) or self._known.timeouts.get(action) or DEFAULT_TIMEOUT_S
         interval_s = self.section.interval_s if act is Act.STATUS and not probe else 0
         told = ocf.environment(
             self._agent, self.section.name, self.section.parameters, action, timeout_s, interval_s
@@ -117,7 +152,7 @@ class OcfAgent:
         try:
             finished = await run([str(path), action], timeout_s, {**self._environment, **told}, leave=True)
         except LaunchError as error:
-            return Outcome(Rung.FAILED, str(error), absent=act is Act.STATUS)
+            return _not_launched(act, probe, error)
         return judged(act, probe, finished)
 
 

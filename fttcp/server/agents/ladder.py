@@ -62,6 +62,11 @@ class Ladder:
         """Why one cannot run on this host, as far as is known."""
 
     @property
+    def any(self) -> bool:
+        """One runs, or may."""
+        return any(rung not in (Rung.STOPPED, Rung.UNKNOWN) for rung in self.rungs)
+
+    @property
     def up(self) -> bool:
         """All run."""
         return not self.broken and all(rung is Rung.RUNNING for rung in self.rungs)
@@ -80,7 +85,8 @@ class Ladder:
         """Try once more; what cannot run here is looked at again."""
         self.broken = ""
         if self.absent:
-            self.absent, self.rungs = "", [Rung.UNKNOWN] * len(self.rungs)
+            self.absent = ""
+            self.rungs = [Rung.UNKNOWN if rung is Rung.STOPPED else rung for rung in self.rungs]
 
     def next(self) -> Step | None:
         """Return what to do; None: all is as it is wanted, or as near to that as it can be now."""
@@ -105,10 +111,16 @@ class Ladder:
         if outcome is None:
             self.rungs[step.index] = before if step.act is Act.STATUS else Rung.FAILED
             return
-        self.rungs[step.index] = Rung.STOPPED if outcome.absent else outcome.rung
-        self.stuck = outcome.why if step.act is Act.STOP and outcome.rung is not Rung.STOPPED else ""
-        if outcome.absent:
-            self.absent = outcome.why
-        found = step.act is Act.STATUS and before is Rung.UNKNOWN and not outcome.absent
-        if step.act is not Act.STOP and not found and outcome.rung not in (Rung.RUNNING, Rung.STARTED):
-            self.broken = self.broken or outcome.why
+        why, absent = outcome.why or outcome.rung.value, outcome.absent and before is Rung.UNKNOWN
+        fell = before in (Rung.RUNNING, Rung.STARTED) and outcome.rung is Rung.STOPPED
+        if step.act is Act.STATUS and fell:
+            self.rungs[step.index] = Rung.FAILED  # it may have left something: one stop is always done
+        else:
+            self.rungs[step.index] = Rung.STOPPED if absent else outcome.rung
+        self.stuck = why if step.act is Act.STOP and outcome.rung is not Rung.STOPPED else ""
+        if absent:
+            self.absent = why
+        found = step.act is Act.STATUS and before is Rung.UNKNOWN and not absent
+        failed = step.act is not Act.STOP and not found and outcome.rung not in (Rung.RUNNING, Rung.STARTED)
+        if failed or (self.stuck and self.wanted):
+            self.broken = self.broken or why

@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 DEFAULT_ROOT = "/usr/lib/ocf"
 Value = str | int | bool
 
-_DOCUMENT = re.compile(r"<resource-agent\b.*</resource-agent>", re.DOTALL)
-_SPAN = re.compile(r"\s*(\d+)\s*(ms|msec|s|sec|m|min|h|hr|)\s*")
+_BEGIN, _END = "<resource-agent", "</resource-agent>"
+_SPAN = re.compile(r"\s*(\d{1,9})\s*(ms|msec|s|sec|m|min|h|hr|)\s*")
 _SECONDS = {"ms": 0.001, "msec": 0.001, "": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600}
 _TRUTH = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0", "y", "n"})
 
@@ -57,6 +57,10 @@ class AgentError(Exception):
     """An agent is not there, or says of itself what cannot be understood; the sentence says what to do."""
 
 
+class NoAgent(AgentError):
+    """There is no such agent on this host."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One of an agent's parameters. ``kind``: string, integer, boolean, or what else the agent calls it."""
@@ -80,11 +84,11 @@ def root() -> str:
 
 
 def find(agent: str) -> Path:
-    """Return the program of ``ocf:PROVIDER:TYPE``. Raises AgentError."""
+    """Return the program of ``ocf:PROVIDER:TYPE``. Raises NoAgent."""
     _, provider, kind = agent.split(":")
     path = Path(root()) / "resource.d" / provider / kind
     if not os.access(path, os.X_OK) or not path.is_file():
-        raise AgentError(
+        raise NoAgent(
             f"there is no agent {agent}: {path} is no program (apt-get install resource-agents, "
             "or correct the name)"
         )
@@ -94,13 +98,13 @@ def find(agent: str) -> Path:
 def read(agent: str, output: str) -> MetaData:
     """Understand what the action ``meta-data`` has said; what stands around the document is left out. Raises
     AgentError."""
-    found = _DOCUMENT.search(output)
-    if found is None:
+    begin, end = output.find(_BEGIN), output.rfind(_END)
+    if not 0 <= begin < end:
         raise AgentError(f"agent {agent}: its meta-data is no <resource-agent> document")
     if "<!ENTITY" in output:
         raise AgentError(f"agent {agent}: its meta-data defines entities, which are not read")
     try:
-        document = ElementTree.fromstring(found[0])
+        document = ElementTree.fromstring(output[begin : end + len(_END)])
     except ElementTree.ParseError as error:
         raise AgentError(f"agent {agent}: its meta-data is not XML: {error}") from error
     parameters = (

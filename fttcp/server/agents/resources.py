@@ -23,6 +23,8 @@ from fttcp.server.verdict import Check, Note, OnChange, State, Verdict
 
 _AGAIN_S = 5.0
 """Until a stop that failed, or what the loop itself could not do, is tried again."""
+_CLOSES_S = 60.0
+"""So long a daemon that ends tries to stop one that does not. TimeoutStopSec of its unit is longer."""
 _RESTS = "not started: it is when this node is to serve"
 _STATES = {Rung.RUNNING: State.OK, Rung.FAILED: State.FAILED}
 
@@ -75,7 +77,7 @@ class Resources:
         """Something was ordered: what waits looks again."""
         self._admitted = False
         """The hook before all starts has succeeded."""
-        self._closing = False
+        self._closing_until_s: float | None = None
         self._run = 0
         self._up_s = 0.0
         self._unfit = self._lacking = ""
@@ -172,8 +174,10 @@ class Resources:
         return False
 
     async def stop(self) -> None:
-        """Stop what runs, in reverse; what does not stop is tried once."""
-        self._verdict.closed = self._closing = True
+        """Stop what runs, in reverse; what does not stop is tried again for a minute. As long as one runs the
+        other node is told so."""
+        self._verdict.closed = True
+        self._closing_until_s = self._loop.time() + _CLOSES_S
         self._want(False)
         if self._timer is not None:
             self._timer.cancel()
@@ -215,11 +219,11 @@ class Resources:
     def _judge(self) -> None:
         ladder = self._ladder
         if self.resting:
-            why = self._unfit or self._lacking or ladder.absent
+            why = self._unfit or self._lacking or ladder.absent or ladder.stuck
             self._verdict.serve(not why, Cause.SERVER_DIED, why or _RESTS)
         else:
             why = ladder.broken or "they start"
-            self._verdict.serve(ladder.up, Cause.SERVER_DIED, "serving" if ladder.up else why)
+            self._verdict.serve(self._up, Cause.SERVER_DIED, "serving" if self._up else why)
 
     # ------------------------------------------------------------------ the one task
 
@@ -235,18 +239,26 @@ class Resources:
 
     @property
     def _ended(self) -> bool:
-        return self._closing and (self._ladder.down or bool(self._ladder.stuck))
+        until_s = self._closing_until_s
+        if until_s is None:
+            return False
+        return self._ladder.down or (bool(self._ladder.stuck) and self._loop.time() >= until_s)
+
+    @property
+    def _up(self) -> bool:
+        return self._admitted and self._ladder.up
 
     async def _turn(self) -> None:
         """Do the next thing, or wait until there is one."""
         ladder = self._ladder
         self._stirred.clear()
         step = ladder.next()
-        if step is not None and step.act is Act.START and not self._admitted:
+        climbs = ladder.up or (step is not None and step.act is Act.START)
+        if climbs and ladder.wanted and not self._admitted:
             await self._admit()
         elif step is not None:
             await self._take(step)
-            if ladder.stuck and not self._closing:
+            if ladder.stuck and not self._ended:
                 await self._pause(_AGAIN_S)
         elif ladder.up:
             await self._watch()
@@ -257,10 +269,12 @@ class Resources:
             ladder.again()
 
     async def _admit(self) -> None:
-        """Nothing starts before the operator's program has succeeded: an address was moved, a host fenced."""
+        """Nothing starts, or counts as up, before the operator's program has succeeded: an address was moved,
+        a host fenced."""
         why = await self._until_unwanted(self._hooks.why_not("wait_for"))
         if why is None:
             self._admitted = self._ladder.wanted
+            self._judge()
         elif why and self._ladder.wanted:
             self._note("hook-failed", "error", hook="wait_for", why=why)
             self._ladder.broken = f"the hook wait_for failed, so nothing was started: {why}"
@@ -269,19 +283,25 @@ class Resources:
     async def _take(self, step: Step) -> None:
         """Do one act, and see what follows from it."""
         ladder, one, begun_s = self._ladder, self._resources[step.index], self._loop.time()
-        broken, up = ladder.broken, ladder.up
+        broken, up = ladder.broken, self._up
         if step.act is Act.START:
             self._know(self._run or secrets.randbits(63) | 1)
         work = one.agent.act(step.act, ladder.rungs[step.index] is Rung.UNKNOWN)
-        ended = await (work if step.act is Act.STOP else self._until_unwanted(work))
-        outcome = None if isinstance(ended, str) else ended
+        outcome: Outcome | None
+        try:
+            ended = await (work if step.act is Act.STOP else self._until_unwanted(work))
+            outcome = None if isinstance(ended, str) else ended
+        except Exception as error:  # a fault of ours: nobody knows what it has left
+            outcome = Outcome(Rung.FAILED, f"its {step.act}: {type(error).__name__}: {error}")
         ladder.done(step, outcome)
         self._tell(step, outcome, self._loop.time() - begun_s)
         one.due_s = self._loop.time() + one.agent.section.interval_s
-        if ladder.up and not up:
+        if self._up and not up:
             self._up_s = self._loop.time()
         if ladder.down:
             self._know(0)
+        elif ladder.any:
+            self._know(self._run or secrets.randbits(63) | 1)
         self._judge()
         if ladder.broken and not broken and ladder.wanted:
             self._failed()
