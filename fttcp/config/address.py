@@ -54,6 +54,11 @@ def check_mode(group: GroupSection, here: str, errors: list[str]) -> None:
         "(remove it; what is to run is a [[group.resource]])"
         for key in foreign
     ]
+    if not group.resource:
+        errors.append(
+            f"{here}.resource: missing (required with {here}.mode = \"address\"; start, stop and status may be "
+            "`true` when only the address moves)"
+        )
     names: dict[str, int] = {}
     for i, resource in enumerate(group.resource):
         where = f"{here}.resource[{i}]"
@@ -77,5 +82,11 @@ def _check_resource(resource: ResourceSection, where: str, errors: list[str]) ->
         errors.append(f"{where}.{missing[0]}: missing (start, stop and status go together)")
     if resource.parameters and resource.agent is None:
         errors.append(f"{where}.parameters: only an agent has them")
+    told = {"unit": resource.unit, **{f"parameters.{key}": value for key, value in resource.parameters.items()}}
+    errors += [
+        f"{where}.{key!r:.60}: has a NUL or a '=' in its name, or a NUL in its value (remove it)"
+        for key, value in told.items()
+        if "\0" in key or "=" in key or "\0" in str(value)
+    ]
     for key, command in zip(("start", "stop", "status"), resource.commands, strict=True):
         check_command(command, f"{where}.{key}", errors)

@@ -100,6 +100,9 @@ def check_command(command: object, where: str, errors: list[str]) -> None:
     """Note a command line that cannot be split into words, or has none; None is no command."""
     if not isinstance(command, str):
         return
+    if "\0" in command:
+        errors.append(f"{where}: {command!r:.60} has a NUL, which no program can be told")
+        return
     try:
         empty = not shlex.split(command)
     except ValueError as error:

@@ -156,6 +156,8 @@ class Late:
                 group.finished.set()
             case do.Fence(why=why):
                 group.note("fenced", "error", why=why)
+                if group.machine.settings.exclusive and group.server is not None:
+                    group.server.rest()
             case EngineEvent():
                 self._tell(item)
 

@@ -44,7 +44,14 @@ class Actions(Fitness):
         """Whose server runs, or may run, so that this node's own must not start."""
         if not self.settings.exclusive or self.phase is not Phase.PROMOTING or self._woken:
             return None
-        return next((p for p in self.view.peers if p.alive and (p.said is None or p.said.run)), None)
+        return next((peer for peer in self.view.peers if self._may_run(peer)), None)
+
+    def _may_run(self, peer: Peer) -> bool:
+        """True if its server runs for all that it says; for a while, if it was lost during this promotion."""
+        if peer.alive:
+            return peer.said is None or peer.said.run != 0
+        lately = self._stepped_ns < peer.lost_ns + self.settings.startup_wait_ns
+        return lately and peer.heard_ns > self.since_ns and peer.last_run != 0
 
     def _wake(self) -> None:
         """Have the server started, once for each promotion."""

@@ -44,6 +44,8 @@ class PrimaryRules(Actions):
             self._finish(now_ns)
         elif self._replaced() and self._lease is Lease.SELF:
             self._abandon(now_ns)
+        elif self.settings.exclusive and self._woken and any(peer.goes_on for peer in self.view.peers):
+            self._abandon(now_ns)  # it was taken for dead
         else:
             self._hold_solo(now_ns)
             self._wake()
@@ -307,8 +309,10 @@ class PrimaryRules(Actions):
         return (10 if self.settings.arbitrated else 3) * self.settings.lease_ns
 
     def _silent(self, now_ns: int) -> None:
-        """Primary without lease: find out whether there is another owner before the lease is taken again."""
+        """Primary without lease: find out whether there is another owner before the lease is taken again. An
+        exclusive one has no flows to save, and what runs here must not when another node serves."""
         view, peer = self.view, self.view.peers[0]
+        settled = now_ns >= self.since_ns + self.settings.settle_ns
         if view.stopping:
             self._finish(now_ns)
         elif self.settings.arbitrated:
@@ -318,9 +322,12 @@ class PrimaryRules(Actions):
         elif view.carrier_since_ns is None:
             self._offer_to_successor(Cause.LINK_LOST, now_ns)
         elif not (peer.alive and (peer.said is None or peer.said.session)):
-            settled = now_ns >= self.since_ns + self.settings.settle_ns
             if settled and self._fit(now_ns) and self.arbitration.pursue(SOLO):
                 self._go_solo(now_ns)
+        if self.settings.exclusive and self.phase is Phase.SILENT:
+            asks = self.arbitration.goal is not None and self._fit(now_ns)
+            if self.settings.arbitrated or (settled and not asks):
+                self._abandon(now_ns)
 
     def _offer_to_successor(self, cause: Cause, now_ns: int) -> None:
         """Nobody can pair now, and this node cannot serve: let a joined peer do better, without the flows."""

@@ -54,6 +54,8 @@ class State:
         self.view = View(settings.peers)
         self.arbitration = Arbitration(settings)
         self.view.mirror, self.view.served = not settings.mirror_tested, settings.watched
+        if settings.exclusive:
+            self.view.run = 1  # for all that is known, until it was looked at
         self.phase = Phase.LISTENING
         self.since_ns = now_ns
         self.epoch = 0

@@ -29,6 +29,9 @@ class Peer:
     links: int = 0
     said: Body | None = None
     """What it says; None while it is not heard or has said nothing yet."""
+    last_boot: int = 0
+    last_run: int | None = None
+    """When it was lost: its boot, and its server that ran then (0: none did; None: it had not said)."""
     declined_ns: int = 0
     """When it last let an offered pairing run out; 0: never in this boot."""
     arbiter: int | None = None
@@ -74,7 +77,15 @@ class Peer:
 
     def forget(self) -> None:
         """It is not heard any more."""
+        if self.alive:
+            self.last_boot, self.last_run = self.boot_id, self.said.run if self.said is not None else None
         self.boot_id, self.said, self.links, self.silent = 0, None, 0, False
+
+    @property
+    def goes_on(self) -> bool:
+        """True if it was lost, and is heard again with the server that ran then."""
+        run = self.said.run if self.said is not None else 0
+        return run != 0 and (self.boot_id, run) == (self.last_boot, self.last_run)
 
 
 class View:

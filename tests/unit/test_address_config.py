@@ -50,6 +50,11 @@ def test_what_is_about_connections_is_refused(tmp_path: Path, more: str, key: st
     assert any(error.startswith(f"group[0].{key}: {FOREIGN}") for error in errors), errors
 
 
+def test_a_group_that_would_serve_nothing_is_refused(tmp_path: Path) -> None:
+    errors = errors_of(tmp_path, ADDRESS[: ADDRESS.index("[[group.resource]]")])
+    assert [error.split(" (")[0] for error in errors] == ["group[0].resource: missing"]
+
+
 @pytest.mark.parametrize(
     ("resource", "complaint"),
     [
@@ -60,6 +65,15 @@ def test_what_is_about_connections_is_refused(tmp_path: Path, more: str, key: st
         ('unit = "a"\nagent = "ocf:heartbeat:Dummy"', "group[0].resource[0]: one of agent, unit, or start"),
         ('start = "true"\nstop = "true"', "group[0].resource[0].status: missing (start, stop and status"),
         ('unit = "a"\nparameters = { x = 1 }', "group[0].resource[0].parameters: only an agent has them"),
+        (r'unit = "a\u0000b"', "group[0].resource[0].'unit': has a NUL"),
+        (
+            r'start = "a\u0000b"' + '\nstop = "true"\nstatus = "true"',
+            r"group[0].resource[0].start: 'a\x00b' has a NUL",
+        ),
+        (
+            'agent = "ocf:heartbeat:Dummy"\n' + r'parameters = { state = "\u0000" }',
+            "group[0].resource[0].'parameters.state': has a NUL",
+        ),
         ('agent = "heartbeat:Dummy"', "group[0].resource[0].agent: 'heartbeat:Dummy' is not allowed"),
         ('unit = "a"\ninterval_s = 0', "group[0].resource[0].interval_s: 0 is below 1 (allowed: 1..3600)"),
         (

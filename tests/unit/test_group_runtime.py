@@ -6,6 +6,7 @@ import asyncio
 import threading
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -193,6 +194,20 @@ def test_an_engine_that_fails_is_closed() -> None:
         await until(lambda: alpha_engine.closed)
         assert alpha.status()["role"] == "fenced"
         await asyncio.wait_for(alpha.finished.wait(), 1)
+
+    run(test)
+
+
+def test_a_group_that_cannot_go_on_stops_what_must_run_on_one_node_only() -> None:
+    async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
+        for group, engine in ((alpha, alpha_engine), (beta, beta_engine)):
+            group.server = Mock(reason="", lacks="", resting=False)
+            group.machine.settings = replace(group.machine.settings, exclusive=group is alpha)
+            engine.post(EventKind.ERROR, 5)
+            await asyncio.wait_for(group.finished.wait(), 1)
+            await until(lambda group=group: group.status()["role"] == "fenced")  # type: ignore[misc]
+            await until(lambda group=group: "fenced" in [e["event"] for e in group._history.since(0)])  # type: ignore[misc]
+            assert group.server.rest.called == (group is alpha)
 
     run(test)
 
