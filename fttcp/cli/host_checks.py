@@ -136,6 +136,8 @@ class Host:
     signing: tuple[Signing, ...] = ()
     clock_kept: bool = True
     macs: Mapping[str, tuple[str, str] | None] = field(default_factory=dict)
+    confined: tuple[str, ...] = ()
+    """What in the unit of the daemon is in the way of resources."""
 
 
 def check_host(host: Host) -> Iterator[Check]:
@@ -148,6 +150,10 @@ def check_host(host: Host) -> Iterator[Check]:
         yield from _check_restart(pid_file.group, pid_file.restarted_by, "a program that restarts it")
     for program in host.programs:
         yield check_program(program)
+    if host.confined:
+        seen = f"the daemon's unit has {', '.join(host.confined)}: they can hardly start, or mount, here"
+        todo = 'add the drop-in of "Simple takeover" (docs/operations.md), if they mount or need root'
+        yield warn("resources", seen, todo)
     for followed in host.followed:
         yield from check_followed(followed)
     for outward in host.outward:

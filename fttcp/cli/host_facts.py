@@ -85,7 +85,21 @@ def see_host(config: Config, capabilities: int) -> Host:
             if v6 and _number(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", 0)
         ),
         macs=_macs(config),
+        confined=tuple(_confined(config)),
     )
+
+
+def _confined(config: Config) -> Iterator[str]:
+    """Yield what in our unit, if there is one, is in the way of units and agents as resources."""
+    resources = [one for group in config.group for one in group.resource]
+    unit = _properties(_OUR_UNIT)[0] if any(one.unit or one.agent for one in resources) else {}
+    if unit.get("LoadState") != "loaded":
+        return
+    if (user := unit.get("User", "")) not in ("", "root"):
+        yield f"User={user}"
+    strict = unit.get("ProtectSystem", "no")
+    if strict != "no" and any(one.agent for one in resources):
+        yield f"ProtectSystem={strict}"
 
 
 def _macs(config: Config) -> dict[str, tuple[str, str] | None]:
@@ -120,7 +134,7 @@ def asked(command: list[str]) -> tuple[str, str]:
 
 
 def _properties(unit: str) -> tuple[dict[str, str], str]:
-    wanted = "LoadState,ActiveState,UnitFileState,MainPID,User"
+    wanted = "LoadState,ActiveState,UnitFileState,MainPID,User,ProtectSystem"
     shown, error = asked(["systemctl", "show", f"--property={wanted}", "--", unit])
     return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line), error
 

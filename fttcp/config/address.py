@@ -56,7 +56,7 @@ def check_mode(group: GroupSection, here: str, errors: list[str]) -> None:
     ]
     if not group.resource:
         errors.append(
-            f"{here}.resource: missing (required with {here}.mode = \"address\"; start, stop and status may be "
+            f'{here}.resource: missing (required with {here}.mode = "address"; start, stop and status may be '
             "`true` when only the address moves)"
         )
     names: dict[str, int] = {}
@@ -82,7 +82,10 @@ def _check_resource(resource: ResourceSection, where: str, errors: list[str]) ->
         errors.append(f"{where}.{missing[0]}: missing (start, stop and status go together)")
     if resource.parameters and resource.agent is None:
         errors.append(f"{where}.parameters: only an agent has them")
-    told = {"unit": resource.unit, **{f"parameters.{key}": value for key, value in resource.parameters.items()}}
+    told = {
+        "unit": resource.unit,
+        **{f"parameters.{key}": value for key, value in resource.parameters.items()},
+    }
     errors += [
         f"{where}.{key!r:.60}: has a NUL or a '=' in its name, or a NUL in its value (remove it)"
         for key, value in told.items()

@@ -40,6 +40,7 @@ def make_caretaker(config: Config, section: GroupSection, group: GroupRuntime) -
             group.note,
             group.serving.known,
             group.serving.stuck,
+            lambda: [peer.name for peer in group.machine.view.peers if not peer.alive],
         )
     return _health(config, section, group, hooks)
 

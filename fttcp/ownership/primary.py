@@ -313,6 +313,7 @@ class PrimaryRules(Actions):
         exclusive one has no flows to save, and what runs here must not when another node serves."""
         view, peer = self.view, self.view.peers[0]
         settled = now_ns >= self.since_ns + self.settings.settle_ns
+        follows = peer.alive and (peer.said is None or peer.said.session != 0)
         if view.stopping:
             self._finish(now_ns)
         elif self.settings.arbitrated:
@@ -321,9 +322,8 @@ class PrimaryRules(Actions):
             self._abandon(now_ns)
         elif view.carrier_since_ns is None:
             self._offer_to_successor(Cause.LINK_LOST, now_ns)
-        elif not (peer.alive and (peer.said is None or peer.said.session)):
-            if settled and self._fit(now_ns) and self.arbitration.pursue(SOLO):
-                self._go_solo(now_ns)
+        elif not follows and settled and self._fit(now_ns) and self.arbitration.pursue(SOLO):
+            self._go_solo(now_ns)
         if self.settings.exclusive and self.phase is Phase.SILENT:
             asks = self.arbitration.goal is not None and self._fit(now_ns)
             if self.settings.arbitrated or (settled and not asks):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fttcp.cli.host_facts import see_host
 from fttcp.config import ConfigError, load, load_to_run
 from fttcp.network import tables
 from fttcp.node.assembly import core_settings, engine_settings, group_net
@@ -131,3 +132,24 @@ def test_nothing_is_mirrored_and_only_what_leaves_is_asked_about(tmp_path: Path)
     core = core_settings(config, group, SECRETS)
     assert core.cold and core.exclusive and not core.mirror_tested
     assert engine_settings(config, group, SECRETS).ports == ()
+
+
+def test_doctor_tells_what_in_the_daemons_unit_hinders_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "node.toml"
+    systemctl = tmp_path / "systemctl"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for agent, user, strict, wanted in (
+        ("ocf:heartbeat:Dummy", "fttcp", "strict", ("User=fttcp", "ProtectSystem=strict")),
+        ("ocf:heartbeat:Dummy", "root", "no", ()),
+        (None, "fttcp", "strict", ("User=fttcp",)),
+        (None, "root", "strict", ()),
+    ):
+        path.write_text(
+            ADDRESS if agent is None else ADDRESS.replace('unit = "nginx.service"', f'agent = "{agent}"')
+        )
+        lines = ("LoadState=loaded", f"User={user}", f"ProtectSystem={strict}")
+        systemctl.write_text("#!/bin/sh\n" + "".join(f"echo {line}\n" for line in lines))
+        systemctl.chmod(0o755)
+        assert see_host(load(path), 0).confined == wanted

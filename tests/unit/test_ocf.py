@@ -52,7 +52,16 @@ def test_meta_data_that_is_none_is_refused(output: str, why: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("20", 20), ("20s", 20), ("1500ms", 1.5), ("2m", 120), ("1h", 3600), ("", None), ("soon", None), ("9" * 5000, None)],
+    [
+        ("20", 20),
+        ("20s", 20),
+        ("1500ms", 1.5),
+        ("2m", 120),
+        ("1h", 3600),
+        ("", None),
+        ("soon", None),
+        ("9" * 5000, None),
+    ],
 )
 def test_times_of_meta_data(text: str, wanted: float | None) -> None:
     assert ocf.seconds(text) == wanted

@@ -75,6 +75,7 @@ class Group:
         self.runs: list[bool] = []
         self.stuck: list[str] = []
         self.awaited = True
+        self.alone = False
         self.disk, self.web = Fake("disk", self.done), Fake("web", self.done)
         self.resources = Resources(
             [self.disk, self.web],
@@ -84,6 +85,7 @@ class Group:
             self._note,
             lambda run, ready: self.runs.append(bool(run)),
             self._stuck,
+            lambda: ["beta"] if self.alone else [],
         )
 
     def _note(self, kind: str, level: str = "info", **fields: Any) -> None:
@@ -344,6 +346,22 @@ async def test_nothing_starts_before_the_hook_has_succeeded() -> None:
 
 
 @in_loop
+async def test_a_start_that_nothing_makes_safe_is_told() -> None:
+    for hooks, alone in (
+        (HooksSection(), True),
+        (HooksSection(), False),
+        (HooksSection(wait_for="true"), True),
+    ):
+        group = Group(hooks)
+        group.alone = alone
+        async with resting(group) as resources:
+            resources.wake()
+            await until(lambda resources=resources: resources.healthy)  # type: ignore[misc]
+            wanted = [{"peer": "beta"}] if alone and not hooks.wait_for else []
+            assert group.told("resources-unfenced") == wanted
+
+
+@in_loop
 async def test_what_runs_already_does_not_serve_before_the_hook_has_succeeded() -> None:
     for command in ("true", "false"):
         group = Group(HooksSection(wait_for=command))
@@ -418,7 +436,9 @@ async def test_dummy_of_resource_agents(tmp_path: Path) -> None:
 async def test_only_what_has_no_program_and_was_not_seen_to_run_is_absent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    nothing = agent_of(ResourceSection("x", start="no-such-program", stop="true", status="no-such-program"), {})
+    nothing = agent_of(
+        ResourceSection("x", start="no-such-program", stop="true", status="no-such-program"), {}
+    )
     agent = agent_of(ResourceSection("x", agent="ocf:nobody:Nothing"), {})
     for one in (nothing, agent):
         assert (await one.act(Act.STATUS, True)).absent
@@ -460,3 +480,19 @@ def test_a_unit_is_stopped_only_if_systemd_says_so(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     found = asyncio.run(agent_of(ResourceSection("x", unit="x.service"), {}).act(Act.STATUS, True))
     assert found.rung is wanted and not found.absent
+
+
+@in_loop
+async def test_an_agent_that_advises_no_time_has_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "resource.d/example/Zero"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        "#!/bin/sh\n[ $1 = meta-data ] || exit 7\n"
+        'echo \'<resource-agent><actions><action name="monitor" timeout="0"/></actions></resource-agent>\'\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("OCF_ROOT", str(tmp_path))
+    agent = agent_of(ResourceSection("zero", agent="ocf:example:Zero"), {})
+    assert (await agent.act(Act.STATUS, True)).rung is Rung.STOPPED

@@ -59,15 +59,17 @@ class Resources:
         note: Note,
         on_known: Callable[[int, bool], None],
         on_stuck: Callable[[str], bool],
+        unheard: Callable[[], Sequence[str]],
     ) -> None:
         """Called in the loop: ``on_change``; ``on_known`` with a number while any of them may run, and 0 when
         none does; ``on_stuck`` when they do not start: true if this node was to serve by them, and gives that
-        up. Then it counts as unfit for ``start_within_s``."""
+        up. Then it counts as unfit for ``start_within_s``. ``unheard``: returns the other nodes that are not
+        heard, which may run them still."""
         self._resources = [_Resource(agent) for agent in agents]
         self._ladder = Ladder(len(agents))
         self._settings, self._policy = settings, RestartPolicy(settings)
         self._hooks, self._note = hooks, note
-        self._on_known, self._on_stuck = on_known, on_stuck
+        self._on_known, self._on_stuck, self._unheard = on_known, on_stuck, unheard
         self._verdict = Verdict(on_change, note, lambda: None)
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -271,6 +273,8 @@ class Resources:
     async def _admit(self) -> None:
         """Nothing starts, or counts as up, before the operator's program has succeeded: an address was moved,
         a host fenced."""
+        for peer in () if self._hooks.has("wait_for") else self._unheard():
+            self._note("resources-unfenced", "warning", peer=peer)
         why = await self._until_unwanted(self._hooks.why_not("wait_for"))
         if why is None:
             self._admitted = self._ladder.wanted
