@@ -51,11 +51,9 @@ class State:
     def __init__(self, settings: Settings, now_ns: int) -> None:
         """Start in phase listening at ``now_ns``."""
         self.settings = settings
-        self.view = View(settings.peers)
+        self.view = View(settings.peers, run=int(settings.exclusive))
         self.arbitration = Arbitration(settings)
         self.view.mirror, self.view.served = not settings.mirror_tested, settings.watched
-        if settings.exclusive:
-            self.view.run = 1  # for all that is known, until it was looked at
         self.phase = Phase.LISTENING
         self.since_ns = now_ns
         self.epoch = 0

@@ -91,11 +91,12 @@ class Peer:
 class View:
     """Facts about this node and the others; no decisions."""
 
-    def __init__(self, peers: tuple[str, ...]) -> None:
+    def __init__(self, peers: tuple[str, ...], run: int) -> None:
+        """``run``: that of the local server before anybody has looked."""
         self.healthy = False
         self.vouched = False
         """What the local server says is its own doing."""
-        self.run = 0
+        self.run = run
         """The start of the local server, by a number; 0 while it does not run."""
         self.served = False
         """It has had a client since it was started, or that is not known."""
