@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The neighbour thread on a real interface: what it answers, and whom it tells where the service is. */
 #define _GNU_SOURCE
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <poll.h>
 #include <string.h>
 #include "neigh_rig.h"
@@ -435,32 +433,6 @@ static void test_interface_changes_are_survived(void)
 	fake_drain(&e, FTT_EV_ANNOUNCED);
 }
 
-/* What the kernel says when a bond uses another cable, or a machine was moved: the MAC address stays. */
-static void test_the_kernels_wish_is_heard(void)
-{
-	struct {
-		struct nlmsghdr head;
-		struct ifinfomsg link;
-		struct rtattr attribute;
-		uint32_t why;
-	} m = {.head = {.nlmsg_len = sizeof(m), .nlmsg_type = RTM_NEWLINK},
-	       .link = {.ifi_index = 7},
-	       .attribute = {.rta_len = RTA_LENGTH(4), .rta_type = IFLA_EVENT},
-	       .why = IFLA_EVENT_NOTIFY_PEERS};
-
-	CHECK(ftt_neigh_wants_notice((uint8_t *)&m, sizeof(m), 7));
-	CHECK(!ftt_neigh_wants_notice((uint8_t *)&m, sizeof(m), 8));
-	CHECK(!ftt_neigh_wants_notice((uint8_t *)&m, sizeof(m) - 1, 7));
-	m.why = IFLA_EVENT_FEATURES;
-	CHECK(!ftt_neigh_wants_notice((uint8_t *)&m, sizeof(m), 7));
-	m.why = IFLA_EVENT_BONDING_FAILOVER;
-	CHECK(ftt_neigh_wants_notice((uint8_t *)&m, sizeof(m), 7));
-	m.attribute.rta_len = 200;
-	CHECK(!ftt_neigh_wants_notice((uint8_t *)&m, sizeof(m), 7));
-	m.head.nlmsg_type = RTM_DELLINK;
-	CHECK(!ftt_neigh_wants_notice((uint8_t *)&m, sizeof(m), 7));
-}
-
 /* The kernel joined ff02::1:ff00:100 on svc0, and so reports it to switches that snoop. */
 static void test_solicited_node_group_is_joined(void)
 {
@@ -498,7 +470,6 @@ int main(void)
 	test_the_holder_announces_itself_again();
 	test_refreshes_end_for_neighbours_by_themselves();
 	test_many_groups_make_no_burst();
-	test_the_kernels_wish_is_heard();
 	test_interface_changes_are_survived();
 	test_solicited_node_group_is_joined();
 	close_neighbours();
