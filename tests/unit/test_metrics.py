@@ -36,7 +36,7 @@ LINKS = [{"interface": "peer0", "heard": {"web": True}}, {"interface": "svc0", "
 
 
 COPY = to_builtins(
-    Report("www", "beta", "alpha", "/srv/www", "", "1970-01-01T00:01:00+00:00", "no rsync", None, 1, 5, 700, 2, 3)
+    Report("www", "beta", "alpha", "/www", "", "1970-01-01T00:01:00+00:00", "no rsync", "", 1, 5, 700, 2, 3)
 )
 
 
