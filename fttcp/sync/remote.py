@@ -15,6 +15,7 @@ from msgspec import Struct, convert
 
 from fttcp.sync.programs import REMOTE_RSYNC, ProgramError, complaint, on_host, run, running
 from fttcp.sync.settings import SyncSection
+from fttcp.sync.tree import PARTIAL
 from fttcp.sync.versions import Version
 
 _ANSWER_S = 900
@@ -131,7 +132,7 @@ async def rsync(section: SyncSection, source: str, target: str, room: str, paths
     if not paths:
         return Moved()
     argv = ["rsync", "-lptgoDAXs", "--numeric-ids", "--omit-dir-times", "--no-implied-dirs", "--update"]
-    argv += ["--modify-window=-1", "--from0", "--files-from=-", "--partial-dir=.fttcp-partial", "--stats"]
+    argv += ["--modify-window=-1", "--from0", "--files-from=-", f"--partial-dir={PARTIAL}", "--stats"]
     argv += [
         "--no-human-readable",
         f"--temp-dir={room}",

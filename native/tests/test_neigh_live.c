@@ -25,22 +25,29 @@ static void test_answers_under_the_lease_only(void)
 	CHECK(!next_answer(answer, &n, QUIET_MS));
 }
 
+/* One more group of the node, with this address. */
+static void attach(struct ftt_engine *other, const uint8_t addr4[4])
+{
+	char err[200] = "";
+
+	strcpy(other->cfg.service_interface, "svc0");
+	other->cfg.n_service_addrs = 1;
+	memcpy(other->cfg.service_addr[0], e.cfg.service_addr[0], 12);
+	memcpy(other->cfg.service_addr[0] + 12, addr4, 4);
+	fake_engine_init(other);
+	other->neigh = ftt_neigh_attach(node, other, err, sizeof(err));
+	CHECK(other->neigh);
+}
+
 /* Another group of the node has a lease of its own, comes and goes, and needs no thread. */
 static void test_groups_are_answered_for_apart(void)
 {
 	static struct ftt_engine other;
 	uint8_t f[256], question[256], answer[256];
-	char err[200] = "";
 	struct ftt_arp a;
 	size_t n, len = arp(question, FTT_ARP_REQUEST, client_mac, client4, nobody4);
 
-	strcpy(other.cfg.service_interface, "svc0");
-	other.cfg.n_service_addrs = 1;
-	memcpy(other.cfg.service_addr[0], e.cfg.service_addr[0], 12);
-	memcpy(other.cfg.service_addr[0] + 12, nobody4, 4);
-	fake_engine_init(&other);
-	other.neigh = ftt_neigh_attach(node, &other, err, sizeof(err));
-	CHECK(other.neigh);
+	attach(&other, nobody4);
 	put(question, len);
 	CHECK(!next_answer(answer, &n, QUIET_MS)); /* it has no lease, whatever the other has */
 	atomic_store(&other.shared.lease_policy, FTT_LEASE_SELF);
@@ -71,17 +78,10 @@ static void test_a_group_may_have_its_own_mac_address(void)
 	static struct ftt_engine other;
 	uint8_t question[256], answer[256];
 	size_t n, len = arp(question, FTT_ARP_REQUEST, client_mac, client4, nobody4);
-	char err[200] = "";
 	struct ftt_arp a;
 
-	strcpy(other.cfg.service_interface, "svc0");
 	memcpy(other.cfg.service_mac, own, 6);
-	other.cfg.n_service_addrs = 1;
-	memcpy(other.cfg.service_addr[0], e.cfg.service_addr[0], 12);
-	memcpy(other.cfg.service_addr[0] + 12, nobody4, 4);
-	fake_engine_init(&other);
-	other.neigh = ftt_neigh_attach(node, &other, err, sizeof(err));
-	CHECK(other.neigh);
+	attach(&other, nobody4);
 	atomic_store(&other.shared.lease_policy, FTT_LEASE_SELF);
 	atomic_store(&other.shared.lease_until_ns, UINT64_MAX);
 	fake_set_mode(&other, FTT_MODE_SOLO);
@@ -230,16 +230,9 @@ static void test_groups_do_not_tell_each_other(void)
 {
 	static struct ftt_engine other;
 	uint8_t f[256];
-	char err[200] = "";
 	size_t n;
 
-	strcpy(other.cfg.service_interface, "svc0");
-	other.cfg.n_service_addrs = 1;
-	memcpy(other.cfg.service_addr[0], e.cfg.service_addr[0], 12);
-	memcpy(other.cfg.service_addr[0] + 12, nobody4, 4);
-	fake_engine_init(&other);
-	other.neigh = ftt_neigh_attach(node, &other, err, sizeof(err));
-	CHECK(other.neigh);
+	attach(&other, nobody4);
 	put(f, arp(f, FTT_ARP_REQUEST, other_mac, nobody4, service4)); /* a peer that owns it now */
 	await_read();
 	ftt_neigh_announce(e.neigh, 1, MS);
@@ -362,18 +355,11 @@ static void test_many_groups_make_no_burst(void)
 	static struct ftt_neighbour known[FTT_MAX_NEIGHBOURS];
 	static struct ftt_engine other[GROUPS];
 	uint64_t now;
-	char err[200];
 
 	for (uint32_t i = 0; i < FTT_MAX_NEIGHBOURS; i++)
 		known[i] = (struct ftt_neighbour){.addr = {[10] = 0xff, [11] = 0xff, 10, 77, 1, (uint8_t)i}, .mac = {2, 0, 0, 0, 0, 0x0a}};
 	for (int g = 0; g < GROUPS; g++) {
-		strcpy(other[g].cfg.service_interface, "svc0");
-		other[g].cfg.n_service_addrs = 1;
-		memcpy(other[g].cfg.service_addr[0], e.cfg.service_addr[0], 12);
-		memcpy(other[g].cfg.service_addr[0] + 12, (const uint8_t[]){10, 77, 2, (uint8_t)g}, 4);
-		fake_engine_init(&other[g]);
-		other[g].neigh = ftt_neigh_attach(node, &other[g], err, sizeof(err));
-		CHECK(other[g].neigh);
+		attach(&other[g], (const uint8_t[]){10, 77, 2, (uint8_t)g});
 		atomic_store(&other[g].shared.lease_policy, FTT_LEASE_SELF);
 		atomic_store(&other[g].shared.lease_until_ns, UINT64_MAX);
 		fake_set_mode(&other[g], FTT_MODE_SOLO);
