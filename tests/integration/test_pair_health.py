@@ -35,7 +35,7 @@ REFERENCE = (
 WORKLOADS = ("both", "http", "udp-echo")
 ASKED = 20
 _OF_PROBES = ("mirror_probes", "in_packets", "in_bytes", "verdicts", "verdict_batches")
-OWN_WORK = ("announcements", "wakeups", *_OF_PROBES)
+OWN_WORK = ("announcements", "neighbours_told", "announce_refreshes", "wakeups", *_OF_PROBES)
 """Counters that move without any packet of the service: of the mirror's own probes, for example. Those of
 heartbeats as well."""
 
