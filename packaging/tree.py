@@ -107,7 +107,7 @@ def write_extras() -> None:
     shutil.copytree(extras / "share", MAIN / "usr/share", dirs_exist_ok=True)
     units = extras / "lib/systemd/system"
     shutil.copy(units / "fttcp.service", "debian/fttcp.service")
-    for name in ("fttcp-sync", "fttcp-witness"):
+    for name in ("fttcp-spread", "fttcp-sync", "fttcp-witness"):
         shutil.copy(units / f"{name}.service", f"debian/fttcp.{name}.service")
     shutil.copy(extras / "lib/sysusers.d/fttcp.conf", "debian/fttcp.sysusers")
     shutil.copytree("docs", MAIN / "usr/share/doc/fttcp/docs", ignore=shutil.ignore_patterns("plots"))

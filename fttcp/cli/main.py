@@ -40,6 +40,7 @@ _COMMANDS = {
     ),
     "resume": ("fttcp.cli.maintenance:resume", "End maintenance."),
     "settings": ("fttcp.cli.settings:settings", "Tell what the keys of the configuration files mean."),
+    "spread": ("fttcp.cli.spread:spread", "Tell DNS, HAProxy or IPVS which groups are served."),
     "status": ("fttcp.cli.questions:status", "Show roles, leases and flows."),
     "stop": ("fttcp.cli.stop:stop", "End the daemon of this host; hand over what it serves."),
     "switchover": ("fttcp.cli.roles:switchover", "Exchange the roles of a group's nodes."),

@@ -89,4 +89,5 @@ def _read_pair(raw: dict[str, Any], errors: list[str]) -> Config:
         file.reference,
         file.arbiter,
         file.sync,
+        file.spread,
     )

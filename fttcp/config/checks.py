@@ -32,6 +32,7 @@ from fttcp.config.schema import (
     LinkSection,
     PeerSection,
 )
+from fttcp.config.spread import check_spread
 from fttcp.config.standby import check_standby
 from fttcp.config.sync import check_sync
 from fttcp.wire.keyfile import is_credential
@@ -74,6 +75,8 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
         yield partial(check_reference, config, config.reference, errors)
     for i, entry in enumerate(_entries(config.sync)):
         yield partial(check_sync, config, entry, i, errors)
+    for i, target in enumerate(_entries(config.spread)):
+        yield partial(check_spread, config, target, i, errors)
     for of_arbiter in ARBITER_CHECKS:
         yield partial(of_arbiter, config.arbiter, errors)
     for i, group in enumerate(groups):

@@ -7,9 +7,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 DEFAULT_WITNESS_PORT = 7720
 
 
-def parse_endpoint(text: str) -> tuple[str, int]:
-    """Return address and port; without one, the witness's usual port. Raises ValueError with a sentence."""
-    host, port = text, str(DEFAULT_WITNESS_PORT)
+def parse_endpoint(text: str, usual_port: int | None = DEFAULT_WITNESS_PORT) -> tuple[str, int]:
+    """Return address and port; without one the usual port, None if there is none. Raises ValueError with a
+    sentence."""
+    host, port, example = text, str(usual_port or ""), usual_port or 9999
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
@@ -21,8 +22,8 @@ def parse_endpoint(text: str) -> tuple[str, int]:
         address = str(ip_address(host))
     except ValueError as error:
         raise ValueError(
-            f"{text!r} has no IP address (allowed: 192.0.2.1:{DEFAULT_WITNESS_PORT}, "
-            f"[2001:db8::1]:{DEFAULT_WITNESS_PORT}; no names: a takeover must not wait for DNS)"
+            f"{text!r} has no IP address (allowed: 192.0.2.1:{example}, "
+            f"[2001:db8::1]:{example}; no names: a takeover must not wait for DNS)"
         ) from error
     if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
         raise ValueError(f"{text!r} has no valid port (allowed: 1..65535)")

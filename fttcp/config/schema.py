@@ -13,6 +13,7 @@ from fttcp.config.arbiter import ArbiterSection
 from fttcp.config.words import NOTIFIED_EVENTS
 from fttcp.server.agents.settings import ResourceSection
 from fttcp.server.settings import HealthSection, HooksSection, ReferenceSection, RestartSection
+from fttcp.spread.settings import SpreadSection
 from fttcp.sync.settings import SyncSection
 from fttcp.wire.addresses import network_of
 from fttcp.wire.ports import PATTERN as PORTS_PATTERN
@@ -286,6 +287,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
 
 Groups = Annotated[list[GroupSection], Meta(min_length=1, max_length=64)]
 Syncs = Annotated[list[SyncSection], Meta(max_length=64)]
+Spreads = Annotated[list[SpreadSection], Meta(max_length=64)]
 
 
 class PairName(Struct, frozen=True, forbid_unknown_fields=True):
@@ -306,6 +308,7 @@ class PairFile(Struct, frozen=True, forbid_unknown_fields=True):
     reference: ReferenceSection | None = None
     arbiter: ArbiterSection = ArbiterSection()
     sync: Syncs = []
+    spread: Spreads = []
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -317,6 +320,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     reference: ReferenceSection | None = None
     arbiter: ArbiterSection = ArbiterSection()
     sync: Syncs = []
+    spread: Spreads = []
 
     @property
     def run_dir(self) -> Path:

@@ -71,6 +71,7 @@ class Operations:
             "reload": self._reload,
             "stop": self._stop,
             "synced": self._synced,
+            "spread": self._spread,
         }
 
     async def serve(self, request: Request) -> Reply:
@@ -173,6 +174,17 @@ class Operations:
         self._daemon.copies[report.entry, report.peer] = report
         for kind, level, fields in news(report, before):
             self._daemon.reporting.history.add(kind, level, **fields)
+        return {}
+
+    async def _spread(self, request: Request) -> Reply:
+        """A target of `[[spread]]`, its `entry`, begins to fail, and `why`; null: it does no more."""
+        entry, why = request.get("entry"), request.get("why")
+        if not isinstance(entry, str) or not isinstance(why, str | None):
+            raise RequestError("spread needs an entry and why, text or null")
+        if why is None:
+            self._daemon.reporting.history.add("spread-good", entry=entry)
+        else:
+            self._daemon.reporting.history.add("spread-failed", "warning", entry=entry, why=why)
         return {}
 
     async def _reload(self, request: Request) -> Reply:

@@ -54,6 +54,7 @@ LIVE = (
     "group.*.hooks",
     "group.*.md5",
     "sync",
+    "spread",
 )
 """Keys, and tables with all their keys, that change while the node runs; ``*`` is any group's name.
 Whole groups come and go as well. All else needs a restart of the daemon."""

@@ -18,6 +18,7 @@ MIDDLE = {
     "server",
     "arbiter",
     "history",
+    "spread",
     "sync",
 }  # apart from each other; where they meet, a group stands between
 NATIVE = {"_native"}

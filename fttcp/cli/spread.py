@@ -1,0 +1,144 @@
+"""`fttcp spread`: what spreads clients over groups is told which of them are served."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fttcp.cli.client import AskError, RefusedError, ask, daemon_options, load_config, show_json
+from fttcp.cli.failure import CommandError
+from fttcp.spread.member import Entry, Member, SpreadError, seen, view
+
+if TYPE_CHECKING:
+    from fttcp.config import Config
+
+_CONFIG = Path("/etc/fttcp/node.toml")
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--apply", "applied", is_flag=True, help="Tell the targets now.")
+@click.option("--watch", is_flag=True, help="Tell them of each change, in the foreground until SIGTERM.")
+@daemon_options
+def spread(
+    config: Path | None,
+    socket_path: Path | None,
+    as_json: bool,
+    names: tuple[str, ...],
+    applied: bool,
+    watch: bool,
+) -> None:
+    """Print for each [[spread]] which groups are served, in the target's own words.
+
+    That is records of a zone, commands for HAProxy's runtime API, or lines for `ipvsadm --restore`.
+
+    --apply and --watch tell the targets. They do so from a node that serves a group itself: one that does
+    not may be cut off. Run --watch on all nodes.
+    """
+    if applied and watch:
+        raise click.UsageError("--apply is once, --watch is all the time: give one of them")
+    if watch and as_json:
+        raise click.UsageError("--watch prints nothing: `fttcp events --follow --json` tells how it goes")
+    loaded = load_config(config or _CONFIG)
+    entries, socket = _chosen(loaded, names), socket_path or loaded.socket_path
+    if watch:
+        asyncio.run(_watched(entries, socket))
+        return
+    now = view(ask(socket, op="status"))
+    known = [(entry, seen(entry.members, now.by)) for entry in entries]
+    if not applied:
+        _print(known, as_json)
+        return
+    if not now.counts:
+        raise CommandError(
+            f"{now.node} serves no group, and may be cut off from those that do: say it where one is served",
+            "not-primary",
+        )
+    failed = dict(_apply(known))
+    if as_json:
+        show_json({"spread": [{"name": entry.name, "why": failed.get(entry.name)} for entry, _ in known]})
+    for name, why in failed.items():
+        click.echo(f"{name}: {why}", err=True)
+    raise SystemExit(1 if failed else 0)
+
+
+def _chosen(config: Config, names: Sequence[str]) -> list[Entry]:
+    """Return the entries of these names, or all. Raises CommandError."""
+    from fttcp.config.spread import entries_of
+
+    entries = {entry.name: entry for entry in entries_of(config)}
+    there = ", ".join(entries) or "none"
+    if strange := [name for name in names if name not in entries]:
+        raise CommandError(f"no [[spread]] has the name {', '.join(strange)} (there are: {there})")
+    if not entries:
+        raise CommandError("the configuration has no [[spread]]: `fttcp settings spread` tells what one is")
+    return [entry for name, entry in entries.items() if not names or name in names]
+
+
+def _print(known: Sequence[tuple[Entry, Sequence[Member]]], as_json: bool) -> None:
+    if as_json:
+        show_json(
+            {
+                "spread": [
+                    {
+                        "name": entry.name,
+                        "members": [
+                            {key: value for key, value in asdict(member).items() if key != "certain"}
+                            for member in members
+                        ],
+                        "lines": entry.lines(members),
+                    }
+                    for entry, members in known
+                ]
+            }
+        )
+        return
+    for entry, members in known:
+        click.echo("\n".join(entry.lines(members)))
+
+
+def _apply(known: Sequence[tuple[Entry, Sequence[Member]]]) -> Iterator[tuple[str, str]]:
+    """Tell each target; yield those that fail, and why."""
+    for entry, members in known:
+        try:
+            if entry.apply is not None:
+                entry.apply(members)
+        except SpreadError as error:
+            yield entry.name, str(error)
+
+
+async def _watched(entries: Sequence[Entry], socket: Path) -> None:
+    from fttcp.spread.service import Service
+
+    told = [entry for entry in entries if entry.apply is not None]
+    task = asyncio.ensure_future(Service(told, socket, _telling(socket)).run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+def _telling(socket: Path) -> Callable[[str, str | None], Awaitable[None]]:
+    """Return what says on standard error, and to the daemon, how it goes."""
+
+    async def told(entry: str, why: str | None) -> None:
+        said = {"entry": entry, "why": why}
+        print(
+            json.dumps({"event": "spread-good" if why is None else "spread-failed", **said}), file=sys.stderr
+        )
+        try:
+            await asyncio.to_thread(lambda: ask(socket, op="spread", entry=entry, why=why))
+        except (AskError, RefusedError) as error:
+            print(f"the daemon is not told: {error.message}", file=sys.stderr)
+
+    return told
