@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fttcp.cli.checks import Check, fail, ok, warn
 from fttcp.config.program import Obstacle
+from fttcp.planes.wallclock import QUARTZ_PPM
 
 _CROWDED = 0.8
 _BEATS_OF_A_GUEST_MS = 30
@@ -114,6 +115,8 @@ class Host:
     """The facts of this module. ``rt_runtime_us``: sched_rt_runtime_us; ``rt_limit``: RLIMIT_RTPRIO, None
     with CAP_SYS_NICE; ``file_systems``: kind of file system of each directory that must outlive a boot;
     ``in_memory``: of each that had better not; ``clock_kept``: a time service keeps the wall clock;
+    ``clock_followed``: else it follows the primary's; ``slews_ppm``: how fast chrony may make it, None
+    without chrony; ``drift_ppm``: the least of all groups;
     ``macs``: of each group with `mac`, what is in the way, and what to do."""
 
     units: tuple[Unit, ...]
@@ -135,6 +138,9 @@ class Host:
     outward: tuple[Outward, ...] = ()
     signing: tuple[Signing, ...] = ()
     clock_kept: bool = True
+    clock_followed: bool = False
+    slews_ppm: float | None = None
+    drift_ppm: int = 1000
     macs: Mapping[str, tuple[str, str] | None] = field(default_factory=dict)
     confined: tuple[str, ...] = ()
     """What in the unit of the daemon is in the way of resources."""
@@ -172,6 +178,7 @@ def check_host(host: Host) -> Iterator[Check]:
     yield from check_guest(host)
     yield check_conntrack(host)
     yield check_clock(host)
+    yield from _check_slew(host)
     yield from _check_interfaces(host)
 
 
@@ -334,7 +341,23 @@ def check_clock(host: Host) -> Check:
     if host.clock_kept:
         return ok("wall clock", "kept by a time service")
     seen = "no time service keeps it: the kernel calls it unsynchronised"
+    if host.clock_followed:
+        return ok("wall clock", f"{seen}; it follows the primary's")
     return warn("wall clock", seen, "on each node: apt install chrony; `chronyc tracking` tells how it is")
+
+
+def _check_slew(host: Host) -> Iterator[Check]:
+    """CLOCK_BOOTTIME, by which leases are counted, is slewed together with the wall clock."""
+    if host.slews_ppm is None:
+        return
+    most = host.drift_ppm - QUARTZ_PPM
+    if host.slews_ppm <= most:
+        yield ok("chrony", f"slews the clock by {host.slews_ppm:g} ppm at most")
+        return
+    seen = f"may slew the clock, and that of leases with it, by {host.slews_ppm:g} ppm"
+    seen += f", above drift_ppm, which is {host.drift_ppm}"
+    todo = f"on each node: `maxslewrate {max(most, 1)}` in /etc/chrony/conf.d/fttcp.conf, and restart chrony"
+    yield warn("chrony", seen, todo)
 
 
 def check_conntrack(host: Host) -> Check:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import pwd
 import re
 import resource
@@ -33,13 +32,19 @@ from fttcp.config.program import obstacles
 from fttcp.network.kernel import netlink
 from fttcp.network.station import obstacle
 from fttcp.node.assembly import service_mac
+from fttcp.planes import wallclock
 from fttcp.wire import keyfile
 from fttcp.wire.addresses import network_of
 from fttcp.wire.ports import numbers
 
 _TIMEOUT_S = 5
-_TIMEX_ROOM, _TIME_ERROR = 512, 5
-"""More than struct timex takes; what adjtimex(2) returns for a clock that nobody keeps (linux/timex.h)."""
+_CHRONY_FILES, _CHRONY_FOLDER = (
+    (Path("/etc/chrony/chrony.conf"), Path("/etc/chrony.conf")),
+    Path("/etc/chrony/conf.d"),
+)
+_CHRONY_SLEWS_PPM = 83333.333
+"""By default (chrony.conf(5), maxslewrate)."""
+_MAX_SLEW = re.compile(r"^\s*maxslewrate\s+([0-9]+(?:\.[0-9]+)?)\s*$", re.M | re.I)
 _OUR_UNIT = "fttcp.service"
 _MD5_PEER = re.compile(r"(?:md5keys:|,)([0-9a-f.:]+/\d+)=")
 
@@ -75,7 +80,10 @@ def see_host(config: Config, capabilities: int) -> Host:
         rt_runtime_us=_number("/proc/sys/kernel/sched_rt_runtime_us", -1),
         rt_limit=None if allowed or limit == resource.RLIM_INFINITY else limit,
         guest=any("hypervisor" in line.split() for line in Path("/proc/cpuinfo").read_text().splitlines()),
-        clock_kept=_clock_is_kept(),
+        clock_kept=wallclock.is_kept(),
+        slews_ppm=_slews_ppm(),
+        drift_ppm=min(group.timing.drift_ppm for group in groups),
+        clock_followed=config.node.follow_clock,
         connections=_number("/proc/sys/net/netfilter/nf_conntrack_count", 0),
         connections_most=_number("/proc/sys/net/netfilter/nf_conntrack_max", 0),
         large_receive=tuple(name for name in dict.fromkeys(interfaces) if _large_receive(name)),
@@ -108,10 +116,13 @@ def _macs(config: Config) -> dict[str, tuple[str, str] | None]:
         return {name: obstacle(kernel, interface, mac) for name, mac in macs.items() if mac}
 
 
-def _clock_is_kept() -> bool:
-    """As adjtimex(2) tells, which is asked and told nothing here."""
-    timex = ctypes.create_string_buffer(_TIMEX_ROOM)
-    return int(ctypes.CDLL(None).adjtimex(timex)) != _TIME_ERROR
+def _slews_ppm() -> float | None:
+    """Return how fast chrony may slew the clock; None if there is no chrony. Of several values the
+    fastest counts: which is the last one is chrony's business."""
+    files = [*_CHRONY_FILES, *sorted(_CHRONY_FOLDER.glob("*.conf"))]
+    texts = [file.read_text(errors="replace") for file in files if file.is_file()]
+    said = [ppm for text in texts for ppm in _MAX_SLEW.findall(text)]
+    return (max(map(float, said)) if said else _CHRONY_SLEWS_PPM) if texts else None
 
 
 def _number(path: str, otherwise: int) -> int:

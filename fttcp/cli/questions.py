@@ -70,6 +70,7 @@ def _clock_lines(clocks: dict[str, Any]) -> list[str]:
     return [
         f"{'CLOCK APART ' if told['apart'] else 'clock       '} {peer} {abs(told['ahead_ms']):.1f} ms "
         f"{'ahead' if told['ahead_ms'] >= 0 else 'behind'} (+- {told['error_ms']:.1f} ms)"
+        f"{', followed' if told.get('followed') else ''}"
         for peer, told in clocks.items()
     ]
 

@@ -20,7 +20,15 @@ from fttcp.config.addressing import (
 )
 from fttcp.config.arbiter import ARBITER_CHECKS
 from fttcp.config.health_checks import check_command, check_health, check_reference
-from fttcp.config.node_checks import MAC, check_macs, check_node, check_notified, check_own_ports, check_ports
+from fttcp.config.node_checks import (
+    MAC,
+    check_followed_clock,
+    check_macs,
+    check_node,
+    check_notified,
+    check_own_ports,
+    check_ports,
+)
 from fttcp.config.placement import check_prefer
 from fttcp.config.reader import HOLE, IncompleteError
 from fttcp.config.schema import (
@@ -69,6 +77,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
     yield partial(check_services_are_free, config, prefixes, errors)
     yield partial(check_node, config, errors)
     yield partial(check_notified, config, errors)
+    yield partial(check_followed_clock, config, errors)
     yield partial(check_macs, config, errors)
     yield partial(_check_majority, config, errors)
     if config.reference is not None:

@@ -13,6 +13,7 @@ from fttcp.config.schema import (
     GroupSection,
 )
 from fttcp.config.words import EVENTS
+from fttcp.planes.wallclock import QUARTZ_PPM, SLEW_PPM
 from fttcp.wire.keyfile import is_credential
 from fttcp.wire.ports import PortRange, parse
 
@@ -42,6 +43,21 @@ def check_node(config: Config, errors: list[str]) -> None:
                 f"node.http.port: {node.http.port} is a port of fttcp's own, {first} to {last} "
                 f"(group[{i}].channel_port): choose another one"
             )
+
+
+def check_followed_clock(config: Config, errors: list[str]) -> None:
+    """A clock that is led is faster or slower than quartz, and leases are counted by it."""
+    if not config.node.follow_clock:
+        return
+    least = SLEW_PPM + QUARTZ_PPM
+    drifts = {f"group[{i}].timing": group.timing.drift_ppm for i, group in enumerate(config.group)}
+    drifts |= {"arbiter": config.arbiter.drift_ppm} if config.arbiter.kind != "none" else {}
+    errors += [
+        f"{where}.drift_ppm: {drift} is below {least}, and node.follow_clock slews by {SLEW_PPM} ppm "
+        f"(allowed: {least}..100000)"
+        for where, drift in drifts.items()
+        if drift < least
+    ]
 
 
 def check_notified(config: Config, errors: list[str]) -> None:

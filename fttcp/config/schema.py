@@ -99,6 +99,7 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
     encrypt: bool = False
     history_kib: Annotated[int, Meta(ge=16, le=1 << 20)] = 2048
     clocks_apart_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 500
+    follow_clock: bool = False
     capacity: Units | None = None
     notify: Notify = Notify()
     http: Http = Http()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from fttcp.config import Config
 from fttcp.config.placement import shortages_of
@@ -22,7 +23,9 @@ from fttcp.network.network import NetworkSetup
 from fttcp.network.notices import News
 from fttcp.network.owner import Firewall
 from fttcp.network.rules import RulesError
+from fttcp.node.timekeeping import Timekeeper, leader
 from fttcp.planes.clocks import Clocks
+from fttcp.planes.following import ROUND_S as ROUND_OF_TIME_S
 from fttcp.report.events import History
 
 ROUND_S = 5.0
@@ -80,9 +83,25 @@ class Housekeeper:
                 tasks.create_task(self._follow(firewall, self._look_at_all_rules))
                 tasks.create_task(self._follow(ground_news, self.look_at_the_ground))
                 tasks.create_task(self._rounds())
+                if self.clocks is not None:
+                    tasks.create_task(self._keep_time(self.clocks))
         finally:
             firewall.close()
             ground_news.close()
+
+    async def _keep_time(self, clocks: Clocks) -> None:
+        def note(kind: str, level: str = "info", /, **fields: Any) -> None:
+            self._history.add(kind, level, None, **fields)
+
+        timekeeper = Timekeeper(
+            clocks,
+            lambda: leader(self._groups, self._config().node.name),
+            lambda: self._config().node.follow_clock,
+            note,
+        )
+        while True:
+            await self.guard(timekeeper.round())
+            await asyncio.sleep(ROUND_OF_TIME_S)
 
     async def _follow(self, news: News, look: Callable[[], Awaitable[bool]]) -> None:
         """Look at once when there is news; ``look`` says whether all was done. What could not be mended waits

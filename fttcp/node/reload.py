@@ -17,6 +17,7 @@ LIVE = (
     "node.log_level",
     "node.history_kib",
     "node.clocks_apart_ms",
+    "node.follow_clock",
     "node.notify",
     "node.http",
     "node.capacity",

@@ -64,6 +64,8 @@ class Clocks:
         self._note, self._most_ms = note, most_ms
         self._heard: dict[str, ClockWord] = {}
         self._apart: set[str] = set()
+        self.followed = ""
+        """The peer whose wall clock ours is led to; '' for none."""
         self.word: ClockWord | None = None
         """To be told with each heartbeat's body."""
 
@@ -103,6 +105,7 @@ class Clocks:
                 "ahead_ms": round(one.ns / _NS_PER_MS, 3),
                 "error_ms": round(one.error_ns / _NS_PER_MS, 3),
                 "apart": name in self._apart,
+                "followed": name == self.followed,
             }
             for name, one in found.items()
             if one is not None

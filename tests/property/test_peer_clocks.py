@@ -77,7 +77,9 @@ def test_our_own_clock_may_be_the_one_that_was_set(node: Node) -> None:
     assert node.clocks.look()
     assert node.clocks.word == ClockWord(700 * MS, {BETA: MS})
     assert [fields["ahead_ms"] for _, _, fields in node.events] == [-700.0]
-    assert node.clocks.shown() == {"beta": {"ahead_ms": -700.0, "error_ms": 1.4, "apart": True}}
+    assert node.clocks.shown() == {
+        "beta": {"ahead_ms": -700.0, "error_ms": 1.4, "apart": True, "followed": False}
+    }
 
 
 def test_what_has_hardly_moved_is_not_told_again(node: Node) -> None:

@@ -176,6 +176,7 @@ def test_a_good_host_passes() -> None:
         ({"times": (Times("web", 20, 20),)}, "heartbeats of web", Status.WARN, "30 or more"),
         ({"connections": 900}, "conntrack", Status.WARN, "nf_conntrack_max=2000"),
         ({"clock_kept": False}, "wall clock", Status.WARN, "chrony"),
+        ({"slews_ppm": 83333.333}, "chrony", Status.WARN, "`maxslewrate 800`"),
         ({"large_receive": ("eth0",)}, "offload eth0", Status.WARN, "lro off"),
         ({"confined": ("User=fttcp",)}, "resources", Status.WARN, "drop-in"),
         ({"without_ipv6": ("eth0",)}, "IPv6 eth0", Status.FAIL, "disable_ipv6=0"),
