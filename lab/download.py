@@ -48,13 +48,18 @@ class Download:
         return round(max(silences) * 1000, 1) if silences else None
 
 
-def receive(stream: IO[bytes], on_progress: Callable[[int], object]) -> Download:
-    """Read `stream` to its end; `on_progress` is told the number of bytes so far after each chunk."""
+def receive(
+    stream: IO[bytes], on_progress: Callable[[int], object], kept: bytearray | None = None
+) -> Download:
+    """Read `stream` to its end; `on_progress` is told the number of bytes so far after each chunk. What comes
+    is added to `kept`."""
     download, digest = Download(), hashlib.sha256()
     while chunk := os.read(stream.fileno(), CHUNK):
         download.arrivals_s.append(time.monotonic())
         digest.update(chunk)
         download.received += len(chunk)
+        if kept is not None:
+            kept += chunk
         on_progress(download.received)
     download.sha256 = digest.hexdigest()
     return download

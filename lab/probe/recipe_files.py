@@ -19,6 +19,9 @@ user root; worker_processes 1; error_log stderr; pid /run/nginx.pid; daemon off;
 events { worker_connections 1024; }
 http { access_log off; server { listen 127.0.0.1:8001; root html; } }
 """
+NGINX_GIT = (
+    NGINX.replace("listen 443 ssl http2; root html;", "root git;").partition("ssl_certificate")[0] + "} }\n"
+)
 STUNNEL = """
 foreground = yes
 pid =
@@ -90,6 +93,7 @@ EXIM_COMMAND = (
     "sed -i s,SPOOL,$PWD,g exim.conf && mkdir -p spool && chown Debian-exim: . spool key.pem && "
     "exec exim4 -C $PWD/exim.conf -bdf -oX 25 -oP $PWD/exim.pid"
 )
+EXIM_PROOF = "sed 1d spool/input/*-D | cmp - body"
 SWAKS = (
     'printf "Subject: x\\r\\n\\r\\nhello\\r\\n" | curl -sSk TLS --max-time 30 --mail-from a@example '
     "--mail-rcpt b@example -T - smtp://$SERVICE4/client.example"
@@ -133,9 +137,11 @@ userdb {
 }
 """
 DOVECOT_COMMAND = (
-    "mkdir -p /run/dovecot-files/mail && cp cert.pem key.pem /run/dovecot-files && "
+    "mkdir -p /run/dovecot-files && cp -rp maildir /run/dovecot-files/mail && "
+    "cp cert.pem key.pem /run/dovecot-files && "
     "chown -R mail: /run/dovecot-files && exec dovecot -F -c $PWD/dovecot.conf"
 )
+UIDLIST = "3 V1700000000 N2 G0123456789abcdef0123456789abcdef\n1 :1700000000.1.probe\n"
 AS_POSTGRES = "--reuid=postgres --regid=postgres --clear-groups"
 MAY_NUMBER = "--inh-caps +checkpoint_restore --ambient-caps +checkpoint_restore"
 """So that children get the numbers of their connections."""
@@ -240,21 +246,24 @@ def copy(rows: int) -> str:
     return f"copy (select i, md5(i::text) from generate_series(1, {rows}) i) to stdout"
 
 
+MOSQUITTO = """
+listener 1883
+allow_anonymous true
+persistence false
+max_queued_messages 0
+"""
+GIT_DAEMON = "git -c safe.directory=* daemon --base-path=/srv/probe/git --export-all --reuseaddr"
 RSYNC = """
 use chroot = no
 uid = root
 [files]
 path = /srv/probe/html
 """
-RSYNC_STREAM = (
-    "d=$(mktemp -d); trap 'rm -r $d' EXIT; : > $d/out; "
-    "rsync -q --inplace --whole-file --checksum-seed=1 rsync://$SERVICE4/files/payload $d/out & "
-    "tail --pid=$! -s 0.1 -c +1 -f $d/out; wait $!"
-)
 DNSMASQ = (
     "dnsmasq --keep-in-foreground --conf-file=/dev/null --pid-file= --user=root --port=0 --bind-dynamic "
     "--enable-tftp --tftp-root=/srv/probe/html"
 )
+TFTPD = "in.tftpd --foreground --listen --address 10.77.0.100:69 --secure /srv/probe/html"
 WEBSOCKET = """
 import asyncio, pathlib, websockets
 data = pathlib.Path("html/payload").read_bytes()

@@ -28,8 +28,8 @@ from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4
 from lab.probe.cli import has_lockstep
 from lab.probe.judge import Verdict
-from lab.probe.recipes import RECIPES, STREAM_BYTES, Recipe
-from lab.probe.run import Input, Probe, Run, generated, removed_for_certain
+from lab.probe.recipes import RECIPES, Recipe
+from lab.probe.run import PLACE, Input, Probe, Run, generated, removed_for_certain
 from lab.probe.scripts import TLS_PORTS
 
 MBIT = 40.0
@@ -92,7 +92,7 @@ class Trial:
         self._files.mkdir(mode=0o755)
         scratch.chmod(0o755)
         try:
-            self._hash = recipe.prepare(self._files)
+            self._expected = recipe.prepare(self._files)
         except (OSError, subprocess.CalledProcessError) as error:
             raise LabError(f"its files cannot be made: {error}") from error
         self._port = int(re.split(r"[-/]", recipe.port)[0])
@@ -111,7 +111,8 @@ class Trial:
         )
 
     def _shell(self, script: str) -> list[str]:
-        return ["env", f"SERVICE4={SERVICE4}", "sh", "-c", script.replace("{files}", str(self._files))]
+        told = (f"SERVICE4={SERVICE4}", f"PORT={self._port}")
+        return ["env", *told, "sh", "-c", script.replace("{files}", str(self._files))]
 
     def probe(self, lockstep: str) -> Run:
         """Give it input; a client that fails is an error of the recipe."""
@@ -120,31 +121,39 @@ class Trial:
             raise LabError(f"its client failed (status {run.statuses}): {run.said[-300:]}")
         return run
 
-    def crash(self, lockstep: str) -> tuple[str, float | None]:
-        """Let the host crash in the middle of a download; whether that goes on, and after how many ms."""
+    def crash(self, lockstep: str, mbit: float = MBIT) -> tuple[str, float | None]:
+        """Let the host crash in the middle of a download; whether that goes on, and after how many ms. Raises
+        LabError when it could not be done, or a byte was wrong. `mbit`: what the client's link has."""
         if self._recipe.stream is None:
             return "not tried", None
-        probe, lab = self._probe(), self._lab()
+        probe, lab, got = self._probe(), self._lab(), bytearray()
         own = () if lockstep == "off" else (f"lockstep={lockstep}",)
         with removed_for_certain(lab):
             lab.up([probe.served], [*probe.settings, *own], prepare=probe.prepare)
-            make_fault(lab, "rate", "client", MBIT)
-            fault = FaultInTheMiddle(lab, "crash-host", STREAM_BYTES)
+            make_fault(lab, "rate", "client", mbit)
+            fault = FaultInTheMiddle(lab, "crash-host", len(self._expected))
             words = self._shell(self._recipe.stream)
             with lab.popen(CLIENT, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
                 try:
-                    assert client.stdout
-                    download = receive(client.stdout, fault.progress)
+                    assert client.stdout and client.stderr
+                    download = receive(client.stdout, fault.progress, got)
                     client.wait(PATIENCE_S)
+                    said = client.stderr.read().decode(errors="replace")[-300:]
                 except BaseException:
                     client.kill()
                     raise
             report = fault.report()
+            whole = not client.returncode and got == self._expected and self._has_all(lab)
         if report is None:
-            raise LabError(f"its download ended after {download.received} bytes, before the crash")
-        if client.returncode or download.sha256 != self._hash:
-            return "lost", None
-        return "goes on", download.gap_ms(report["at_s"])
+            raise LabError(f"its download ended after {download.received} bytes, before the crash: {said}")
+        if not self._expected.startswith(got):
+            raise LabError(f"a wrong byte came, among {download.received}: {said}")
+        return ("goes on", download.gap_ms(report["at_s"])) if whole else ("lost", None)
+
+    def _has_all(self, lab: Lab) -> bool:
+        """Whether the server that is left has what was sent to it."""
+        proof = self._recipe.proof
+        return proof is None or not lab.exec("primary", ["env", "-C", PLACE, "sh", "-c", proof]).returncode
 
 
 def row_of(recipe: Recipe, scratch: Path) -> Row:

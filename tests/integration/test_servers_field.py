@@ -182,3 +182,31 @@ def test_a_clone_is_whole_or_reset(serve: Serve, tmp_path: Path) -> None:
         subprocess.run(["git", "-C", tmp_path / "clone", "fsck", "--full", "--strict"], check=True)
     else:
         assert b"Connection reset by peer" in said and b"protocol error" not in said, said[-500:]
+
+
+def test_iperf3_sends_on_and_what_it_draws_is_told() -> None:
+    """What a client sends goes on; what each server fills with random bytes of its own is detached."""
+    lab = Lab(f"test-field-{os.getpid()}")
+    words = ["iperf3", "-c", SERVICE[4], "-i", "0.2", "--forceflush"]
+    try:
+        lab.up(("5201/tcp=iperf3 -s",))
+        make_fault(lab, "rate", "client", 100)
+        with lab.popen(CLIENT, [*words, "-R", "-t", "30"], stdout=subprocess.DEVNULL) as reading:
+            detached = {("detached", "divergence")}
+            await_condition(
+                lambda: detached <= {(flow["protection"], flow["reason"]) for flow in flows(lab)},
+                20,
+                "it is told",
+            )
+            reading.kill()
+        await_condition(lambda: all(flow["closed"] for flow in flows(lab)), 20, "the end of that one")
+        with lab.popen(
+            CLIENT, [*words, "-t", "3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as sending:
+            assert sending.stdout and sending.stderr
+            next(line for line in sending.stdout if b"Mbits/sec" in line)
+            make_fault(lab, "crash-host", "primary")
+            said, error = sending.communicate(timeout=60)
+        assert sending.returncode == 0 and b"iperf Done" in said, said + error
+    finally:
+        lab.down()
