@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections that are signed, from whose first word on: before our stack has answered, of strangers, with keys of another day. */
 #define _GNU_SOURCE
+#include "packet.h"
 #include "signed_node.h"
 
 static unsigned n_again, n_passed, n_dropped;
@@ -132,6 +133,59 @@ static void test_a_syn_outlives_its_key(void)
 	node_close(n);
 }
 
+/* TCP-AO (RFC 5925): KeyID 1, RNextKeyID 2, a MAC of 12 octets; a SYN of the client, or our stack's answer to one. */
+static void push_ao(struct node *n, bool client)
+{
+	static const uint8_t ao[] = {29, 16, 1, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+	struct packet_spec w = {.family = 4, .sport = client ? PORT : 80, .dport = client ? 80 : PORT, .wnd = 502, .seq = client ? IRS : OURS,
+				.ack = client ? 0 : IRS + 1, .flags = client ? TCP_SYN : TCP_SYN | TCP_ACK, .options = ao, .options_len = sizeof(ao)};
+	struct packet p = packet_tcp(&w);
+	uint8_t swapped[4];
+
+	if (!client) { /* packet_tcp() writes from client to service; the sums do not see the order */
+		memcpy(swapped, p.bytes + 12, 4);
+		memmove(p.bytes + 12, p.bytes + 16, 4);
+		memcpy(p.bytes + 16, swapped, 4);
+	}
+	wire_push(client ? &n->in : &n->out, wire_new(p.bytes, p.len));
+	node_run(n);
+}
+
+/* It is served, and told to be unprotected, under its own reason; a backup does not follow it. */
+static void test_tcp_ao(bool with_keys)
+{
+	struct ftt_key key = key_of(PORT);
+	struct ftt_record open = {.type = FTT_REC_OPEN, .irs = IRS, .service_iss = OURS};
+	struct node *n = open_signed(FTT_MODE_PAIRED);
+	struct ftt_tcp *c;
+
+	memcpy(key.remote + 12, (uint8_t[]){10, 77, 0, 10}, 4);
+	memcpy(key.local + 12, (uint8_t[]){10, 77, 0, 100}, 4);
+	n->given = NULL;
+	n->engine.cfg.n_md5 = with_keys; /* of somebody else */
+	push_ao(n, true);
+	c = ftt_table_find(&n->worker.table, &key);
+	CHECK(c && c->flow.protection == FTT_UNPROTECTED && c->flow.reason == FTT_WHY_SIGNED);
+	CHECK_EQ(n->events[FTT_EV_UNSUPPORTED], 1);
+	push_ao(n, false);
+	CHECK_EQ(n_heard, 1);
+	CHECK_EQ(heard.seq, OURS);
+	CHECK_EQ(n->worker.n.bad_signatures, 0);
+	node_close(n);
+
+	n = open_signed(FTT_MODE_BACKUP);
+	n->given = NULL;
+	n->engine.cfg.n_md5 = with_keys;
+	push_ao(n, true);
+	push_ao(n, false);
+	open.key = key;
+	told = 0;
+	node_hears(n, &open);
+	CHECK_EQ(told, FTT_REC_REFUSED);
+	CHECK_EQ(n_heard, 0);
+	node_close(n);
+}
+
 int main(void)
 {
 	test_longer_than_a_copy(FTT_MODE_PAIRED);
@@ -140,5 +194,7 @@ int main(void)
 	test_a_stranger_that_signs(true);
 	test_a_stranger_that_signs(false);
 	test_a_syn_outlives_its_key();
+	test_tcp_ao(false);
+	test_tcp_ao(true);
 	return 0;
 }

@@ -14,7 +14,7 @@ import pytest
 from lab import links, network
 from lab.faults import make_fault
 from lab.hosts import await_condition
-from lab.lifecycle import Lab
+from lab.lifecycle import Lab, fttcp_program
 from lab.network import CLIENT, SERVICE_LINK, SWITCH
 from lab.state import ProcessId
 from tests.integration.netns import needs_root
@@ -148,6 +148,32 @@ def test_it_outlives_a_pulled_cable_and_a_host_that_is_made_anew(lab: Lab) -> No
     make_fault(lab, "restart-host", "alpha")
     reached(lab, "alpha", "10.78.0.2")
     assert min(took_s for _, took_s in echoes(lab, "alpha", "10.78.0.2", 5, 2.0)) >= 0.080
+
+
+def test_how_exact_links_are_is_measured() -> None:
+    """In a lab of its own. A link with a delay is never early, and what it is asked for is told."""
+    words = [
+        "lab",
+        "--name",
+        f"test-calibrate-{os.getpid()}",
+        "calibrate",
+        "--json",
+        "--seconds=0.3",
+        "--delay-ms=5",
+    ]
+    done = subprocess.run([fttcp_program(), *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    none, plain, late = json.loads(done.stdout)
+    assert [one["asked_us"] for one in (none, plain, late)] == [0, 0, 10_000]
+    assert all(
+        one["echoes"] > 10 and 0 < one["p10_us"] <= one["p50_us"] <= one["p99_us"]
+        for one in (none, plain, late)
+    )
+    assert (
+        none["mean_us"] < plain["mean_us"] < late["mean_us"]
+        and late["p10_us"] >= 9_700
+        and plain["late_us"] > 0
+    )
 
 
 def test_its_programs_end_with_the_lab() -> None:

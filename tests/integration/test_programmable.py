@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -157,6 +159,73 @@ def test_a_broken_experiment_harms_nobody() -> None:
         seen = counters(lab, "alpha")
         assert seen["callback_errors"] == seen["callback_calls"] > 5
         assert "this experiment does not work" in lab.log("alpha").read_text()
+
+
+def echo(lab: Lab) -> subprocess.Popen[str]:
+    """Start a client whose lines come back."""
+    words = ["socat", "-", f"TCP:{SERVICE4}:7,nodelay"]
+    return lab.popen("client", words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+
+def test_the_mirror_loses_packets_and_commits_are_late() -> None:
+    """lose_mirrored and late_commits: no line is lost, also over a crash, and each costs 20 ms."""
+    callbacks = {
+        "alpha": ("--callback", "lab.experiments.late_commits:late_commits"),
+        "beta": ("--callback", "lab.experiments.lose_mirrored:lose_mirrored"),
+    }
+    with by_hand("late", callbacks) as lab, echo(lab) as client:
+        assert client.stdin and client.stdout
+        try:
+            before, count = time.monotonic(), 40
+            for number in range(count):
+                print(number, file=client.stdin)
+                assert client.stdout.readline() == f"{number}\n"
+            assert time.monotonic() - before >= count * 0.02
+            primary, backup = counters(lab, "alpha"), counters(lab, "beta")
+            assert primary["callback_delayed"] >= count and primary["nudges"] >= 1
+            assert backup["callback_dropped"] >= count // 10
+            make_fault(lab, "crash-host", "alpha")
+            print("after", file=client.stdin)
+            assert client.stdout.readline() == "after\n"
+        finally:
+            client.kill()
+
+
+def comm(pid: int) -> str:
+    """The name of a process, "" of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def test_an_answer_waits_for_the_other_server() -> None:
+    """stricter_output: asked again and again, while the backup's server stands still."""
+    callbacks = both() | {"alpha": ("--callback", "lab.experiments.stricter_output:stricter_output")}
+    with by_hand("strict", callbacks) as lab, echo(lab) as client:
+        assert client.stdin and client.stdout
+        try:
+            print("first", file=client.stdin)
+            assert client.stdout.readline() == "first\n"
+            before = counters(lab, "alpha")["callback_delayed"]
+            stopped = [pid for pid in lab.host("beta").processes() if comm(pid) == "socat"]
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            print("second", file=client.stdin)
+            await_condition(
+                lambda: counters(lab, "alpha")["callback_delayed"] > before + 20,
+                20,
+                "the answer to be asked about",
+            )
+            assert not select.select([client.stdout], [], [], 0)[0]
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+            assert client.stdout.readline() == "second\n"
+            make_fault(lab, "crash-host", "alpha")
+            print("third", file=client.stdin)
+            assert client.stdout.readline() == "third\n"
+        finally:
+            client.kill()
 
 
 def test_udp_sessions_are_those_of_the_c_engine() -> None:

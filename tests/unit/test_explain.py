@@ -86,6 +86,11 @@ def test_the_diagram_is_that_of_the_capture(capture: Path) -> None:
     done = CliRunner().invoke(main, ["explain", "--diagram", str(capture)])
     assert done.exit_code == 0
     assert done.output == (ROOT / "tests/stories/capture.diagram").read_text()
+    page = (ROOT / "docs/protocol.md").read_text().partition("fttcp explain --diagram takeover.pcap")[2]
+    head, *shown = page.split("```\n")[2].splitlines()
+    drawn = done.output.splitlines()
+    at = drawn.index(shown[0])
+    assert head == drawn[0] and shown == drawn[at : at + len(shown)] and len(shown) > 5
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 80])
