@@ -69,11 +69,14 @@ def seen(members: Iterable[Member], by: Mapping[str, str]) -> tuple[Member, ...]
 
 
 class Patience:
-    """A group that nobody serves counts as such after a while: a takeover is over by then."""
+    """A group that nobody serves counts as such after a while, when a takeover is over, and until a target
+    has been told so. It is told once: a node that is cut off from one that serves may be wrong, and the other
+    one tells again and again that it does."""
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
         self._since: dict[str, float] = {}
+        self._told: set[str] = set()
 
     def judge(self, members: Iterable[Member], now_s: float) -> tuple[tuple[Member, ...], float | None]:
         """Return members, certain or not, and in how many seconds more of them are; None: never."""
@@ -81,9 +84,14 @@ class Patience:
         for member in members:
             if member.by:
                 self._since.pop(member.group, None)
+                self._told.discard(member.group)
                 judged.append(member)
                 continue
             waits_s = self._since.setdefault(member.group, now_s) + self._wait_s - now_s
-            judged.append(replace(member, certain=waits_s <= 0))
+            judged.append(replace(member, certain=waits_s <= 0 and member.group not in self._told))
             left_s += [waits_s] if waits_s > 0 else []
         return tuple(judged), min(left_s, default=None)
+
+    def told(self, members: Iterable[Member]) -> None:
+        """A target does as these members say."""
+        self._told |= {member.group for member in members if member.certain and not member.by}

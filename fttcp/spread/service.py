@@ -1,4 +1,4 @@
-"""`fttcp spread --watch`: each target is told of every change, and once more every minute."""
+"""`fttcp spread --watch`: each target is told of every change, and of who serves once more every minute."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ class Service:
             before, failure = failure, await _tell(entry, members)
             if failure != before:
                 await self._told(entry.name, failure)
-            if failure is not None:
+            if failure is None:
+                patience.told(members)
+            else:
                 waits_s = retry_s
             retry_s = _FIRST_RETRY_S if failure is None else min(2 * retry_s, _LAST_RETRY_S)
 

@@ -349,7 +349,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 def test_targets_follow_the_daemon(bind: Bind, proxy: Proxy, daemon: Daemon, tmp_path: Path) -> None:
     """One that does not answer keeps no other one waiting, and is told when it does; a takeover elsewhere
-    changes nothing; a group that nobody serves is taken out, and comes back."""
+    changes nothing; a group that nobody serves is taken out, once, and comes back."""
     config = tmp_path / "node.toml"
     config.write_text(_NODE.format(place=tmp_path, dns=bind.port))
     (tmp_path / "good.key").write_text((bind.place / "good.key").read_text())
@@ -371,6 +371,11 @@ def test_targets_follow_the_daemon(bind: Bind, proxy: Proxy, daemon: Daemon, tmp
         await_condition(lambda: bind.records("www") == {"192.0.2.100"}, 20, "shop is taken out")
         await_condition(lambda: not proxy.servers()["shop"][2], 20, "there, too")
         assert proxy.servers()["web"] == served["web"]
+        bind.target().apply([Member("web", "192.0.2.100"), SHOP])  # beta serves it, and is not heard here
+        daemon.now(web="alpha", shop="")
+        await_condition(
+            lambda: bind.records("www") == both, 20, "what serves is told again, and nothing else"
+        )
         daemon.now(web="alpha", shop="beta")
         await_condition(lambda: bind.records("www") == both, 20, "it is there again")
         await_condition(lambda: proxy.servers() == served, 20, "there, too")

@@ -78,6 +78,11 @@ def test_a_takeover_is_no_loss() -> None:
     assert certain(14, web="beta", shop="alpha") == ([True, True], None)
     assert certain(16, web="beta") == ([True, False], 5)
     assert certain(21, web="beta") == ([True, True], None)
+    patience.told(patience.judge(seen(members, {"web": "beta"}), 21)[0])
+    assert certain(22, web="beta") == ([True, False], None), "it is told once"
+    assert certain(23, web="beta", shop="alpha") == ([True, True], None)
+    assert certain(24, web="beta") == ([True, False], 5)
+    assert certain(29, web="beta") == ([True, True], None)
 
 
 def test_each_target_is_told_in_its_own_words(tmp_path: Path) -> None:
