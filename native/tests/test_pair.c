@@ -217,6 +217,53 @@ static void test_the_client_is_not_asked_for_what_waits_at_the_backup(const stru
 	CHECK(ftt_primary_record(&f, &r, at(10 * MS)) & FTT_ACT_NUDGE); /* some waits, some was lost */
 }
 
+/*
+ * Of what lies beyond the hole the client is told one segment: the backup may lack more there, and what a client takes for received
+ * it does not send again until its timer ends.
+ */
+static void test_the_client_is_told_of_one_segment_beyond_the_hole(void)
+{
+	struct ftt_record r = commit_of(&plain, 0, 1000, 0);
+	uint32_t begin = plain.irs + 1;
+	struct ftt_key k = {0};
+	struct ftt_bare b;
+	struct ftt_flow f;
+
+	make_primary(&f, &plain, MS);
+	f.bits |= FTT_F_SACK;
+	f.mss = 10;
+	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 0, 100), MS);
+	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK, 0, 100, 5), MS), FTT_HOLD);
+	f.held_since_ns = MS;
+	r.flags = FTT_REC_HOLE;
+	r.hole_end = begin + 30;
+	CHECK(ftt_primary_record(&f, &r, at(10 * MS)) & FTT_ACT_NUDGE);
+	ftt_bare_nudge(&f, &k, &b);
+	CHECK_EQ(b.ack, begin);
+	CHECK_EQ(b.sack_left, begin + 30);
+	CHECK_EQ(b.sack_right, begin + 40);
+	f.nudge_ns = 0;
+	r.hole_end = begin + 95; /* a short one is the last */
+	CHECK(ftt_primary_record(&f, &r, at(20 * MS)) & FTT_ACT_NUDGE);
+	ftt_bare_nudge(&f, &k, &b);
+	CHECK_EQ(b.sack_left, begin + 95);
+	CHECK_EQ(b.sack_right, begin + 100);
+	f.nudge_ns = 0;
+	f.tries = 1;
+	r.flags = 0; /* nothing is known there: all is sent again but for the end, which follows */
+	CHECK(ftt_primary_record(&f, &r, at(30 * MS)) & FTT_ACT_NUDGE);
+	ftt_bare_nudge(&f, &k, &b);
+	CHECK_EQ(b.sack_left, begin + 90);
+	CHECK_EQ(b.sack_right, begin + 100);
+	f.nudge_ns = 0;
+	f.tries = 1;
+	r.rcv_nxt = begin + 90; /* only the last segment is lacking: there is nothing to tell of */
+	f.committed = r.rcv_nxt;
+	CHECK(ftt_primary_record(&f, &r, at(40 * MS)) & FTT_ACT_NUDGE);
+	ftt_bare_nudge(&f, &k, &b);
+	CHECK_EQ(b.sack_left, b.sack_right);
+}
+
 /* --- lag ------------------------------------------------------------------------------------------------- */
 
 static void test_commit_lag_detaches(void)
@@ -419,6 +466,7 @@ int main(void)
 	test_window_update_of_the_backup();
 	test_no_window_update_for_a_client_that_has_room();
 	test_own_acknowledgement_stays_within_the_commit();
+	test_the_client_is_told_of_one_segment_beyond_the_hole();
 	test_commit_lag_detaches();
 	test_output_lag_is_measured_by_progress();
 	test_being_behind_the_backup_is_measured_at_rest();

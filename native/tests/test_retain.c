@@ -196,11 +196,13 @@ static void test_the_stacks_own_repair_ends_it(void)
 	struct ftt_retained r = {0};
 
 	ftt_retained_add(&r, ISS, ISS, 100, 1000);
-	CHECK(!ftt_retained_superseded(&r, &with_times, ISS, 10 * STUCK)); /* a backup's stack repeats itself as it likes */
+	CHECK(!ftt_retained_superseded(&r, &with_times, ISS, 10, 10 * STUCK)); /* a backup's stack repeats itself as it likes */
 	ftt_retained_begin(&r, &with_times, 1);
-	CHECK(!ftt_retained_superseded(&r, &with_times, ISS, STUCK)); /* ours may still get on */
-	CHECK(ftt_retained_superseded(&r, &with_times, ISS, STUCK + 2));
-	CHECK(!ftt_retained_superseded(&r, &with_times, ISS + 50, STUCK + 2)); /* a probe of its tail (RFC 8985 7) */
+	CHECK(!ftt_retained_superseded(&r, &with_times, ISS, 10, STUCK)); /* ours may still get on */
+	CHECK(ftt_retained_superseded(&r, &with_times, ISS, 10, STUCK + 2));
+	CHECK(!ftt_retained_superseded(&r, &with_times, ISS - 10, 10, STUCK + 2)); /* the client has that already */
+	CHECK(ftt_retained_superseded(&r, &with_times, ISS - 10, 11, STUCK + 2));
+	CHECK(!ftt_retained_superseded(&r, &with_times, ISS + 50, 10, STUCK + 2)); /* a probe of its tail (RFC 8985 7) */
 	ftt_retained_stop(&r);
 	CHECK_EQ(r.n, 0);
 	CHECK(r.window); /* what the stack is shown stays small */
@@ -216,9 +218,9 @@ static void test_what_the_stack_does_not_have_any_more_is_never_left_to_it(void)
 	ftt_retained_begin(&r, &f, 1);
 	f.client_acked = ISS;
 	f.delivered_ack = ISS + MSS; /* told to the stack, and owed to the client */
-	CHECK(!ftt_retained_superseded(&r, &f, ISS, 100 * STUCK));
+	CHECK(!ftt_retained_superseded(&r, &f, ISS, 10, 100 * STUCK));
 	f.client_acked = ISS + MSS;
-	CHECK(ftt_retained_superseded(&r, &f, ISS, 100 * STUCK));
+	CHECK(ftt_retained_superseded(&r, &f, ISS, 10, 100 * STUCK));
 }
 
 int main(void)

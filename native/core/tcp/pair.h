@@ -62,7 +62,8 @@ static inline uint32_t ftt_flow_alone(struct ftt_flow *f, uint8_t protection, ui
 /*
  * The backup shows that it lacks what we have: data behind a hole, or no progress although it was
  * asked. Our own stack will not ask the client for it, so we do: a duplicate acknowledgement of what
- * is committed, with a SACK of what is behind.
+ * is committed, with a SACK of what it has behind the hole. If it tells of nothing there, of the end of what we have: all before is
+ * sent again then.
  */
 static inline uint32_t ftt_nudge_step(struct ftt_flow *f, const struct ftt_record *r, bool progress, uint64_t now_ns)
 {
@@ -73,7 +74,7 @@ static inline uint32_t ftt_nudge_step(struct ftt_flow *f, const struct ftt_recor
 	    now_ns - f->nudge_ns < FTT_NUDGE_NS)
 		return 0;
 	f->nudge_ns = now_ns;
-	f->peer_hole_end = r->flags & FTT_REC_HOLE ? r->hole_end : f->committed + f->mss;
+	f->peer_hole_end = r->flags & FTT_REC_HOLE ? r->hole_end : f->local_rcv_nxt - f->mss;
 	return FTT_ACT_NUDGE;
 }
 

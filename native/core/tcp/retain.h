@@ -224,12 +224,14 @@ static inline void ftt_retained_limit(struct ftt_retained *r, const struct ftt_f
 }
 
 /*
- * Our stack sends `seq` itself: is the repair its own from here on? Not while ours gets on, which can look to
- * the stack like reordering: its first attempts at repair are short. Never of what it was told that the client has: it has that no more.
+ * Our stack sends the `len` bytes at `seq` itself: is the repair its own from here on? Not while ours gets on, which can look to
+ * the stack like reordering: its first attempts at repair are short. Nor if it repeats only what the client has: it has not seen that
+ * acknowledgement yet. Never of what it was told that the client has: it has that no more.
  */
-static inline bool ftt_retained_superseded(const struct ftt_retained *r, const struct ftt_flow *f, uint32_t seq, uint64_t now_ns)
+static inline bool ftt_retained_superseded(const struct ftt_retained *r, const struct ftt_flow *f, uint32_t seq, uint32_t len, uint64_t now_ns)
 {
-	return r->window && r->n && !ftt_flow_owes(f) && seq_leq(seq, r->seq) && now_ns - r->heard_ns > FTT_RETAIN_STUCK_NS;
+	return r->window && r->n && !ftt_flow_owes(f) && seq_leq(seq, r->seq) && seq_gt(seq + len, r->seq) &&
+	       now_ns - r->heard_ns > FTT_RETAIN_STUCK_NS;
 }
 
 /* Then no bytes are needed any more, but the window goes on. */

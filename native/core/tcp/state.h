@@ -176,7 +176,7 @@ struct ftt_flow {
 			uint64_t ask_ns;        /* when to ask again; 0 = nothing asked */
 			uint32_t lag_mark;
 			uint32_t tries;         /* requests sent without an answer */
-			uint32_t peer_hole_end; /* where the first thing begins that the backup has beyond committed */
+			uint32_t peer_hole_end; /* where something begins that the backup has beyond committed, as far as is known */
 			uint32_t owed;          /* when its server was last seen to owe what output waits for, in FTT_OWED_SHIFT; 0 = never */
 		};
 		uint32_t discards[FTT_DISCARDS]; /* backup: sums of what the primary refused, the latest first; 0 = none */

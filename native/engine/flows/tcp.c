@@ -458,7 +458,8 @@ void ftt_tcp_from_server(struct ftt_worker *w, struct ftt_packet *p, struct ftt_
 	if (w->history && s->len)
 		ftt_history_said(w, c);
 	e.actions |= compare(w, c, p, k, s);
-	if (w->mode != FTT_MODE_BACKUP && s->len && ftt_retained_superseded(&c->retained, &c->flow, s->seq - c->flow.hard.delta, now_ns))
+	if (w->mode != FTT_MODE_BACKUP &&
+	    ftt_retained_superseded(&c->retained, &c->flow, s->seq - c->flow.hard.delta, s->len, now_ns))
 		ftt_retain_stop(w, c);
 	if (ftt_output_end(&c->flow) != said && ftt_filed(w, c))
 		ftt_filed_said(w, c);
