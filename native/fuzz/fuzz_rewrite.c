@@ -13,7 +13,7 @@ enum { EDIT_BYTES = 25 };
 
 static struct ftt_edit edit_of(const uint8_t *d, const struct ftt_pkt *k)
 {
-	struct ftt_edit e = {.change = d[0] & (63 | FTT_EDIT_MPTCP), .seq = get_be32(d + 1), .ack = get_be32(d + 5), .tsval = get_be32(d + 9),
+	struct ftt_edit e = {.change = (d[0] & (63 | FTT_EDIT_MPTCP)) | (d[0] & 64 ? FTT_EDIT_NO_SACK : 0u), .seq = get_be32(d + 1), .ack = get_be32(d + 5), .tsval = get_be32(d + 9),
 			     .tsecr = get_be32(d + 13), .sack_add = get_be32(d + 17), .wnd = get_be16(d + 21)};
 
 	if (!k->ts_at)
@@ -40,7 +40,13 @@ static void check_edited(const uint8_t *p, uint32_t len, const uint8_t *old, con
 
 		MUST(ftt_parse(p, len, len, &again, &s) == FTT_PARSED_TCP && !(s.options & FTT_OPT_MPTCP));
 	}
-	for (uint32_t at = k->sack_at; at < k->sack_at + 8u * k->sack_blocks; at += 4)
+	if (e->change & FTT_EDIT_NO_SACK) {
+		struct ftt_pkt again;
+		struct ftt_seg s;
+
+		MUST(ftt_parse(p, len, len, &again, &s) == FTT_PARSED_TCP && !again.sack_blocks);
+	}
+	for (uint32_t at = k->sack_at; !(e->change & FTT_EDIT_NO_SACK) && at < k->sack_at + 8u * k->sack_blocks; at += 4)
 		MUST(get_be32(p + at) == get_be32(old + at) + (e->change & FTT_EDIT_SACK ? e->sack_add : 0));
 	MUST(!memcmp(p, old, k->l4)); /* the IP header */
 	MUST(!memcmp(t, u, 4) && t[12] == u[12] && t[13] == u[13] && get_be16(t + 18) == get_be16(u + 18));

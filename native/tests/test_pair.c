@@ -193,77 +193,6 @@ static void test_own_acknowledgement_stays_within_the_commit(void)
 	CHECK_EQ(b.ack, plain.irs + 101);
 }
 
-/* What the backup only holds back for its server the client need not send again. */
-static void test_the_client_is_not_asked_for_what_waits_at_the_backup(const struct ends *x)
-{
-	struct ftt_record r = commit_of(x, 0, 1000, 0);
-	struct ftt_flow f;
-
-	make_primary(&f, x, MS);
-	step(&f, of_client(x, FTT_MODE_PAIRED, 0, 0, 10), MS);
-	CHECK_EQ(step(&f, from_primary(x, TCP_ACK, 0, 10, 5), MS), FTT_HOLD);
-	f.held_since_ns = MS;
-	CHECK_EQ(ftt_flow_tick(&f, at(2 * MS)), 0);
-	CHECK_EQ(ftt_flow_tick(&f, at(9 * MS)), FTT_ACT_PROBE);
-	r.flags = FTT_REC_WAITS;
-	CHECK(!(ftt_primary_record(&f, &r, at(10 * MS)) & FTT_ACT_NUDGE));
-	f.ask_ns = 0;
-	f.tries = 1;
-	r.flags = 0;
-	CHECK(ftt_primary_record(&f, &r, at(10 * MS)) & FTT_ACT_NUDGE); /* lost */
-	f.nudge_ns = 0;
-	r.flags = FTT_REC_WAITS | FTT_REC_HOLE;
-	r.hole_end = r.rcv_nxt + 5;
-	CHECK(ftt_primary_record(&f, &r, at(10 * MS)) & FTT_ACT_NUDGE); /* some waits, some was lost */
-}
-
-/*
- * Of what lies beyond the hole the client is told one segment: the backup may lack more there, and what a client takes for received
- * it does not send again until its timer ends.
- */
-static void test_the_client_is_told_of_one_segment_beyond_the_hole(void)
-{
-	struct ftt_record r = commit_of(&plain, 0, 1000, 0);
-	uint32_t begin = plain.irs + 1;
-	struct ftt_key k = {0};
-	struct ftt_bare b;
-	struct ftt_flow f;
-
-	make_primary(&f, &plain, MS);
-	f.bits |= FTT_F_SACK;
-	f.mss = 10;
-	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 0, 100), MS);
-	CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK, 0, 100, 5), MS), FTT_HOLD);
-	f.held_since_ns = MS;
-	r.flags = FTT_REC_HOLE;
-	r.hole_end = begin + 30;
-	CHECK(ftt_primary_record(&f, &r, at(10 * MS)) & FTT_ACT_NUDGE);
-	ftt_bare_nudge(&f, &k, &b);
-	CHECK_EQ(b.ack, begin);
-	CHECK_EQ(b.sack_left, begin + 30);
-	CHECK_EQ(b.sack_right, begin + 40);
-	f.nudge_ns = 0;
-	r.hole_end = begin + 95; /* a short one is the last */
-	CHECK(ftt_primary_record(&f, &r, at(20 * MS)) & FTT_ACT_NUDGE);
-	ftt_bare_nudge(&f, &k, &b);
-	CHECK_EQ(b.sack_left, begin + 95);
-	CHECK_EQ(b.sack_right, begin + 100);
-	f.nudge_ns = 0;
-	f.tries = 1;
-	r.flags = 0; /* nothing is known there: all is sent again but for the end, which follows */
-	CHECK(ftt_primary_record(&f, &r, at(30 * MS)) & FTT_ACT_NUDGE);
-	ftt_bare_nudge(&f, &k, &b);
-	CHECK_EQ(b.sack_left, begin + 90);
-	CHECK_EQ(b.sack_right, begin + 100);
-	f.nudge_ns = 0;
-	f.tries = 1;
-	r.rcv_nxt = begin + 90; /* only the last segment is lacking: there is nothing to tell of */
-	f.committed = r.rcv_nxt;
-	CHECK(ftt_primary_record(&f, &r, at(40 * MS)) & FTT_ACT_NUDGE);
-	ftt_bare_nudge(&f, &k, &b);
-	CHECK_EQ(b.sack_left, b.sack_right);
-}
-
 /* --- lag ------------------------------------------------------------------------------------------------- */
 
 static void test_commit_lag_detaches(void)
@@ -466,7 +395,6 @@ int main(void)
 	test_window_update_of_the_backup();
 	test_no_window_update_for_a_client_that_has_room();
 	test_own_acknowledgement_stays_within_the_commit();
-	test_the_client_is_told_of_one_segment_beyond_the_hole();
 	test_commit_lag_detaches();
 	test_output_lag_is_measured_by_progress();
 	test_being_behind_the_backup_is_measured_at_rest();
@@ -477,7 +405,6 @@ int main(void)
 	test_backups_end_ahead_of_ours_is_no_difference();
 	for (size_t i = 0; i < 2; i++) {
 		test_an_end_that_ours_contradicts_is_no_wait(all_ends[i]);
-		test_the_client_is_not_asked_for_what_waits_at_the_backup(all_ends[i]);
 		test_commits_of_any_order_only_grow(all_ends[i]);
 	}
 	return 0;

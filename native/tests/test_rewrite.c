@@ -118,6 +118,26 @@ static void test_multipath_tcp_is_blotted_out(void)
 	}
 }
 
+/* Blocks of a SACK go, and what stands beside them stays. */
+static void test_sack_blocks_are_blotted_out(void)
+{
+	static const uint8_t list[] = {1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 1, 3, 3};
+	static const uint8_t left[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3};
+	const struct ftt_edit e = {.change = FTT_EDIT_NO_SACK};
+	struct packet p = build(4, list, sizeof(list));
+	struct ftt_pkt k;
+	struct ftt_seg s;
+	uint32_t sum = packet_l4_sum(p.bytes, p.l4, p.len, 6);
+
+	CHECK_EQ(ftt_parse(p.bytes, p.len, p.len, &k, &s), FTT_PARSED_TCP);
+	CHECK(s.options & FTT_OPT_SACK);
+	ftt_apply(p.bytes, &k, &e, true);
+	CHECK(!memcmp(p.bytes + p.l4 + 20, left, sizeof(left)));
+	CHECK_EQ(packet_l4_sum(p.bytes, p.l4, p.len, 6), sum);
+	CHECK_EQ(ftt_parse(p.bytes, p.len, p.len, &k, &s), FTT_PARSED_TCP);
+	CHECK(!(s.options & FTT_OPT_SACK));
+}
+
 static void test_no_edit_leaves_every_byte(void)
 {
 	struct packet p = build(4, aligned, sizeof(aligned)), before = p;
@@ -184,6 +204,7 @@ int main(void)
 	test_all_edits(timestamps_odd_sack_even, sizeof(timestamps_odd_sack_even));
 	test_each_edit_alone();
 	test_multipath_tcp_is_blotted_out();
+	test_sack_blocks_are_blotted_out();
 	test_no_edit_leaves_every_byte();
 	test_bare_segments();
 	return 0;

@@ -12,7 +12,7 @@
 
 #define FTT_ASK_FIRST_NS 3000000ull  /* ask the other node again after 3 ms, then less and less often */
 #define FTT_ASK_MAX_NS 100000000ull
-#define FTT_NUDGE_NS 5000000ull       /* between two requests to the client to send again */
+#define FTT_NUDGES 5u                /* between two requests to the client to send again, in FTT_NUDGE_SHIFT */
 #define FTT_PARTIAL_NS 10000000ull   /* what is held for longer is acknowledged as far as the backup has it */
 #define FTT_ALONE_GRACE_NS 20000000ull /* a signal to a group of processes ends them one after the other */
 #define FTT_LAST_WORD_NS 20000000ull /* a planned takeover takes less */
@@ -71,9 +71,11 @@ static inline uint32_t ftt_nudge_step(struct ftt_flow *f, const struct ftt_recor
 
 	if (f->protection != FTT_PROTECTED || !f->held_since_ns || !lacks || seq_leq(f->local_rcv_nxt, f->committed) ||
 	    f->committed == f->hard.irs || /* it lacks the answer to its SYN, which the remote end repeats by itself */
-	    now_ns - f->nudge_ns < FTT_NUDGE_NS)
+	    (f->nudged && ftt_since_nudge(f, now_ns) < FTT_NUDGES))
 		return 0;
-	f->nudge_ns = now_ns;
+	f->nudged = (uint32_t)(now_ns >> FTT_NUDGE_SHIFT);
+	f->nudged += !f->nudged;
+	f->repair_end = f->client_nxt;
 	f->peer_hole_end = r->flags & FTT_REC_HOLE ? r->hole_end : f->local_rcv_nxt - f->mss;
 	return FTT_ACT_NUDGE;
 }

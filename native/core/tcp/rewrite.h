@@ -67,6 +67,8 @@ static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct f
 	}
 	if (e->change & FTT_EDIT_MPTCP)
 		ftt_blank_option(p, k, TCPOPT_MPTCP);
+	if (e->change & FTT_EDIT_NO_SACK)
+		ftt_blank_option(p, k, TCPOPT_SACK_BLOCKS);
 	if (e->change & (FTT_EDIT_SPORT | FTT_EDIT_DPORT)) {
 		uint8_t *port = p + k->l4 + (e->change & FTT_EDIT_DPORT ? 2 : 0);
 		uint16_t old = get_be16(port);

@@ -48,6 +48,7 @@ static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key 
 	*b = ftt_bare_outward(k);
 	b->seq = f->bits & FTT_F_BEHIND ? f->client_acked : f->local_snd_nxt;
 	b->ack = ftt_client_ack(f, mode);
+	b->tsecr = ftt_client_repairs(f, mode) ? 0 : f->client_tsval;
 	/* segments that are held carry older windows: nothing is promised here that they would take back */
 	b->wnd = ftt_window(f, b->ack, in_step && f->held_since_ns ? f->advertised_edge : f->local_edge, in_step);
 	f->told_ack = seq_max(f->told_ack, b->ack);
@@ -56,7 +57,6 @@ static inline void ftt_bare_for_client(struct ftt_flow *f, const struct ftt_key 
 	b->sealed = f->hard.signer;
 	b->timestamps = f->bits & FTT_F_TS;
 	b->tsval = seq_max(tsval, f->max_tsecr);
-	b->tsecr = f->client_tsval;
 }
 
 /* What a client answers with its own place: a byte that it has (RFC 9293 3.8.4 has the idea). */

@@ -154,6 +154,12 @@ static inline void ftt_edit_out(struct ftt_flow *f, const struct ftt_seg *s, con
 		e->tsval = s->tsval - h->ts_delta;
 		e->change |= FTT_EDIT_TSVAL;
 	}
+	if (s->options & FTT_OPT_TS && ftt_client_repairs(f, env->mode)) {
+		e->tsecr = 0;
+		e->change |= FTT_EDIT_TSECR;
+	}
+	if (s->options & FTT_OPT_DSACK && ftt_repaired_lately(f, env))
+		e->change |= FTT_EDIT_NO_SACK;
 	if (s->flags & TCP_ACK && !(s->flags & (TCP_RST | TCP_SYN))) {
 		uint32_t edge = s->ack + ((uint32_t)s->wnd << h->local_wscale);
 		uint16_t wnd = ftt_window(f, s->ack, edge, ftt_flow_in_step(f, env->mode));

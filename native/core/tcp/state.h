@@ -58,6 +58,8 @@ enum ftt_action {
 };
 
 #define FTT_DISCARDS 6u /* refused segments that a backup remembers until it has met them */
+#define FTT_NUDGE_SHIFT 20 /* 2^20 ns, about a millisecond */
+#define FTT_REPAIRED 1000u /* so long, in FTT_NUDGE_SHIFT, a client's copies may come that it was asked for */
 #define FTT_WINDOW_STEP 2920u /* a window that grew by two segments is worth an update (RFC 9293 3.8.6.2.2) */
 
 #define FTT_F_COLD 0x80000000u /* the backup has no stack for it, only numbers: cold.h. (The last bit: no enum has it.) */
@@ -184,7 +186,10 @@ struct ftt_flow {
 	uint32_t verified;      /* stream offset up to which both outputs are known to be equal */
 	uint32_t told;          /* up to which the primary has told its sum: of all that has left, and no more */
 	union {
-		uint64_t nudge_ns; /* primary: when the client was last made to send again */
+		struct { /* primary */
+			uint32_t nudged;     /* when the client was last made to send again, in FTT_NUDGE_SHIFT; 0 = never */
+			uint32_t repair_end; /* ... and the end of what it had sent by then */
+		};
 		uint64_t claim_ns; /* after a takeover: when the claim was first heard */
 	};
 	uint64_t opened_ns;     /* start of the handshake */
@@ -199,7 +204,8 @@ enum { /* struct ftt_edit.change */
 	FTT_EDIT_WND = 32,
 	FTT_EDIT_FIN = 64, /* the FIN flag goes */
 	FTT_EDIT_MPTCP = 128, /* options of Multipath TCP become padding */
-	FTT_EDIT_SPORT = 256, FTT_EDIT_DPORT = 512
+	FTT_EDIT_SPORT = 256, FTT_EDIT_DPORT = 512,
+	FTT_EDIT_NO_SACK = 1024 /* SACK blocks become padding */
 };
 
 struct ftt_edit {
@@ -239,6 +245,28 @@ static inline uint32_t ftt_flow_name(const struct ftt_flow *f)
 static inline bool ftt_flow_in_step(const struct ftt_flow *f, uint8_t mode)
 {
 	return mode == FTT_MODE_PAIRED && f->protection == FTT_PROTECTED;
+}
+
+/* How long ago was the client made to send again, in FTT_NUDGE_SHIFT? */
+static inline uint32_t ftt_since_nudge(const struct ftt_flow *f, uint64_t now_ns)
+{
+	return (uint32_t)(now_ns >> FTT_NUDGE_SHIFT) - f->nudged;
+}
+
+/*
+ * Does the client repair what the backup alone lacked? Our stack had it by the first copy, and echoes that one's time. By that (RFC 3522),
+ * or by a D-SACK for the second copy (RFC 3708), the client would take its repair for spurious, and undo it: Linux then repairs what
+ * else it had found lost by its timer only. So no time is echoed until all is acknowledged that had been sent (0 is none, RFC 7323 3.2),
+ * and no D-SACK is passed on for a while.
+ */
+static inline bool ftt_client_repairs(const struct ftt_flow *f, uint8_t mode)
+{
+	return ftt_flow_in_step(f, mode) && f->nudged && seq_gt(f->repair_end, f->told_ack);
+}
+
+static inline bool ftt_repaired_lately(const struct ftt_flow *f, const struct ftt_env *env)
+{
+	return ftt_flow_in_step(f, env->mode) && f->nudged && ftt_since_nudge(f, env->now_ns) < FTT_REPAIRED;
 }
 
 /* The port of our stack - the one that the remote end knows. */
