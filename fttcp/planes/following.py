@@ -30,11 +30,7 @@ class Step:
 def follow(leader: str | None, found: Offset | None, keeper: str) -> Step:
     """Return what is to be done. ``leader``: the peer that serves, None if it is no peer; ``found``: how far
     its clock is ahead of ours, None if that is not known; ``keeper``: the time service here, '' for none."""
-    if leader is None:
-        return Step()
-    if keeper:
-        return Step(why=f"{keeper} keeps this node's clock")
-    if found is None:
+    if leader is None or keeper or found is None:
         return Step()
     if abs(found.ns) > FARTHEST_NS:
         return Step(why=f"that of {leader} is {found.ns / 1e9:+.0f} s: set this one by hand, or run chrony")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ class Service:
         """``socket``: the daemon's; ``told``: is called when an entry begins or ceases to fail."""
         self._entries, self._socket, self._told = entries, socket, told
         self._view: View | None = None
+        self._unseen = ""
         self._changed = asyncio.Event()
         self._news = {entry.name: asyncio.Event() for entry in entries}
 
@@ -63,12 +65,22 @@ class Service:
             await _wait(self._changed, _AGAIN_S)
             await asyncio.sleep(_SETTLE_S)
             self._changed.clear()
-            try:
-                self._view = view(await _reply(self._socket, op="status"))
-            except (OSError, ValueError, KeyError):
-                self._view = None  # no daemon: `_follow` notes when there is one
+            await self._see()
             for news in self._news.values():
                 news.set()
+
+    async def _see(self) -> None:
+        """Ask the daemon; say once why it cannot be asked. `_follow` notes when there is one again."""
+        self._view, why = None, ""
+        try:
+            self._view = view(await _reply(self._socket, op="status"))
+        except OSError as error:
+            why = f"{self._socket}: {error.strerror or error}: does the daemon run, as the same user?"
+        except (ValueError, KeyError) as error:
+            why = f"{self._socket}: not understood: {error!r:.200}"
+        if why and why != self._unseen:
+            print(why, file=sys.stderr, flush=True)
+        self._unseen = why
 
     async def _keep(self, entry: Entry) -> None:
         patience, news = Patience(_WAIT_S), self._news[entry.name]

@@ -16,6 +16,7 @@ from fttcp.config.spread import entries_of
 from fttcp.spread.dns import read_key
 from fttcp.spread.haproxy import HaproxyBackend, Server, read_servers
 from fttcp.spread.member import Entry, Member, Patience, SpreadError, View, seen, view
+from fttcp.spread.service import Service
 from tests.unit.test_config import GOOD, errors_of
 from tests.unit.test_frontend import ask, frontend
 
@@ -211,6 +212,24 @@ def test_a_running_node_is_understood_and_told(tmp_path: Path) -> None:
             ]
 
     asyncio.run(scenario())
+
+
+def test_a_daemon_that_cannot_be_asked_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def nobody(entry: str, why: str | None) -> None:
+        raise AssertionError(entry)
+
+    async def scenario() -> None:
+        service = Service([], tmp_path / "none", nobody)
+        await service._see()
+        await service._see()
+        (tmp_path / "none").touch()
+        await service._see()
+
+    asyncio.run(scenario())
+    first, second = capsys.readouterr().err.splitlines()
+    assert "No such file" in first and "Connection refused" in second and first.endswith("as the same user?")
 
 
 @pytest.mark.parametrize(
