@@ -39,6 +39,33 @@ sys.exit(server.getreply()[0] != 250)
 """
 """Sends a long mail, and prints what of it the network has taken: ADDRESS FILE [tls]."""
 
+ISCSI = """
+import ctypes, sys
+lib = ctypes.CDLL("libiscsi.so.7")
+class Buffer(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+lib.iscsi_create_context.restype = lib.iscsi_read10_iov_sync.restype = ctypes.c_void_p
+session = ctypes.c_void_p(lib.iscsi_create_context(b"iqn.2026-01.example:client"))
+lib.iscsi_set_targetname(session, b"iqn.2026-01.example:disk")
+lib.iscsi_set_session_type(session, 2)
+lib.iscsi_set_noautoreconnect(session, 1)
+if lib.iscsi_full_connect_sync(session, sys.argv[1].encode() + b":3260", 1):
+    sys.exit("no session")
+at, end, most = 0, int(sys.argv[2]), 128
+space = ctypes.create_string_buffer(most * 512)
+whole = Buffer(ctypes.addressof(space), len(space))
+while at < end:
+    blocks = min(most, end - at)
+    done = lib.iscsi_read10_iov_sync(session, 1, at, blocks * 512, 512, 0, 0, 0, 0, 0, ctypes.byref(whole), 1)
+    if not done or ctypes.c_int.from_address(done).value:
+        sys.exit(f"block {at} cannot be read")
+    sys.stdout.buffer.write(space.raw[: blocks * 512])
+    sys.stdout.buffer.flush()
+    at += blocks
+lib.iscsi_logout_sync(session)
+"""
+"""Reads the first blocks of an iSCSI target's disk in one session: ADDRESS BLOCKS."""
+
 RSYNC_STREAM = (
     "d=$(mktemp -d); trap 'rm -r $d' EXIT; : > $d/out; "
     "rsync -q --inplace --whole-file --checksum-seed=1 rsync://$SERVICE4/files/payload $d/out & "

@@ -263,6 +263,27 @@ DNSMASQ = (
     "dnsmasq --keep-in-foreground --conf-file=/dev/null --pid-file= --user=root --port=0 --bind-dynamic "
     "--enable-tftp --tftp-root=/srv/probe/html"
 )
+GANESHA = """
+NFS_CORE_PARAM { NFS_Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }
+NFSV4 { Graceless = true; RecoveryBackend = fs; Minor_Versions = 0; }
+EXPORT {
+    Export_Id = 1; Path = /srv/probe/html; Pseudo = /html; Access_Type = RO; Squash = None; SecType = sys;
+    Protocols = 4; Transports = TCP; FSAL { Name = VFS; }
+}
+"""
+GANESHA_COMMAND = (
+    "mkdir -p /run/ganesha /var/lib/nfs/ganesha && "
+    "exec ganesha.nfsd -F -E 1700000000 -L /dev/stderr -f /srv/probe/ganesha.conf -p /run/ganesha.pid"
+)
+TGT_COMMAND = (
+    "(until tgtadm --op show --mode sys > /dev/null 2>&1; do sleep 0.05; done; "
+    "tgtadm --op new --mode target --tid 1 --targetname iqn.2026-01.example:disk && "
+    "tgtadm --op new --mode logicalunit --tid 1 --lun 1 --backing-store $PWD/html/payload && "
+    "tgtadm --op bind --mode target --tid 1 --initiator-address ALL && "
+    "tgtadm --op new --mode portal --param portal=0.0.0.0:3260) & "
+    "exec tgtd -f --iscsi portal=127.0.0.1:3261"
+)
+"""Its port is opened when there is something to be had."""
 TFTPD = "in.tftpd --foreground --listen --address 10.77.0.100:69 --secure /srv/probe/html"
 WEBSOCKET = """
 import asyncio, pathlib, websockets

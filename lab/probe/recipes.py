@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
+import re
 import shlex
 import shutil
 import subprocess
@@ -57,6 +58,11 @@ class Recipe:
     def program(self) -> str:
         """What must be installed."""
         return shlex.split(self.version)[0]
+
+    @property
+    def first_port(self) -> int:
+        """Of its ports."""
+        return int(re.split(r"[-/]", self.port)[0])
 
 
 def _certificate(place: Path) -> None:
@@ -160,6 +166,11 @@ def _dovecot(place: Path) -> bytes:
     return mail
 
 
+def _disk(place: Path) -> bytes:
+    """The file as a disk: whole blocks of it."""
+    return _site(place)[: STREAM_BYTES // 512 * 512]
+
+
 def _git(place: Path) -> bytes:
     """Two repositories, a small one and a big one; returns the pack of a clone of that."""
     chance, stream = random.Random(1), [b"commit refs/heads/main\ncommitter x <x> 1700000000 +0000\ndata 0\n"]
@@ -225,6 +236,8 @@ def _pages(url: str, more: str = "") -> str:
 
 _DIALOGUE = "python3 {files}/client.py $SERVICE4 $PORT"
 _SMTP = f"python3 -c {shlex.quote(clients.SMTP)} $SERVICE4 {{files}}/mail"
+_NFS, _NFS_OPTIONS = "nfs-cat 'nfs://'$SERVICE4'/html", "?version=4&autoreconnect=0'"
+_ISCSI = f"python3 -c {shlex.quote(clients.ISCSI)} $SERVICE4"
 _MEMCACHED = _dialogue(
     b"set x 0 0 %d\r\nTEXT\r\n" % VALUE_BYTES, b"STORED\r\n",
     b"get x\r\n", b"VALUE x 0 %d\r\nTEXT\r\nEND\r\n" % VALUE_BYTES,
@@ -339,6 +352,13 @@ RECIPES: dict[str, Recipe] = {
                client=clients.git(clients.GIT, "http://$SERVICE4", ""),
                stream=clients.git(clients.GIT_STREAM, "http://$SERVICE4", ".pack.temp"),
                note="`git update-server-info`, served as files by nginx"),
+        Recipe("ganesha", "2049/tcp", f"sh -c '{text.GANESHA_COMMAND}'", _with(ganesha__conf=text.GANESHA),
+               "ganesha.nfsd -v", ("nfs-ganesha", "nfs-ganesha-vfs", "libnfs-utils"),
+               client=_MANY.format(f"{_NFS}/index.html{_NFS_OPTIONS} > /dev/null"),
+               stream=f"{_NFS}/payload{_NFS_OPTIONS}", note="NFS 4.0, one disk; the same `-E`"),
+        Recipe("tgt", "3260/tcp", f"sh -c '{text.TGT_COMMAND}'", _disk, "tgtd --version",
+               ("tgt", "libiscsi-bin"), client=_MANY.format(f"{_ISCSI} 10 > /dev/null"),
+               stream=f"{_ISCSI} {STREAM_BYTES // 512}", note="iSCSI"),
         Recipe("websocket", "80/tcp", "/usr/bin/python3 server.py",
                _with(server__py=text.WEBSOCKET, client__py=text.WEBSOCKET_CLIENT),
                "/usr/bin/python3 -c 'import websockets; print(websockets.__version__)'",

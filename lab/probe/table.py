@@ -95,7 +95,7 @@ class Trial:
             self._expected = recipe.prepare(self._files)
         except (OSError, subprocess.CalledProcessError) as error:
             raise LabError(f"its files cannot be made: {error}") from error
-        self._port = int(re.split(r"[-/]", recipe.port)[0])
+        self._port = recipe.first_port
 
     def _lab(self) -> Lab:
         return Lab(f"probe-{os.getpid()}")

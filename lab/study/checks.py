@@ -16,6 +16,7 @@ from lab.firewalls import RULE_ACTS
 from lab.lifecycle import ROLES
 from lab.links import Terms, senders
 from lab.network import ALL_NODES, ARBITERS, CLIENT, LINKS, PEER_LINK, SERVICE_LINK
+from lab.probe.recipes import RECIPES
 from lab.segments import trouble as trouble_of_segments
 from lab.study.schema import Client, Fault, Figure, Study
 
@@ -76,6 +77,7 @@ def _values(there: Any) -> tuple[Any, ...]:
 
 def troubles(study: Study) -> Iterator[str]:
     """Yield what is wrong, one sentence for each."""
+    yield from _of_recipe(study)
     for i, client in enumerate(study.client):
         yield from (f"client[{i}]{trouble}" for trouble in _of_client(client, study))
     if wrong := trouble_of_segments(
@@ -98,6 +100,16 @@ def troubles(study: Study) -> Iterator[str]:
             yield f"figure[{i}]: {trouble}"
 
 
+def _of_recipe(study: Study) -> Iterator[str]:
+    place, wants = study.lab, any(client.measure == "recipe" for client in study.client)
+    if place.recipe and place.recipe not in RECIPES:
+        yield f"lab.recipe: {place.recipe!r} is none of {', '.join(RECIPES)}"
+    elif place.recipe and (place.serve or place.system != FTTCP):
+        yield "lab.recipe: it takes the place of `serve`, and of `system`"
+    elif wants and (not place.recipe or RECIPES[place.recipe].stream is None):
+        yield f'lab.recipe: {place.recipe!r} has no download for the client that measures "recipe"'
+
+
 def _hosts(study: Study) -> tuple[str, ...]:
     nodes = ALL_NODES[: study.lab.nodes]
     made = [host for segment in study.segment for host in segment.of_lab().clients()]
@@ -109,6 +121,8 @@ def _of_client(client: Client, study: Study) -> Iterator[str]:
         yield ": it has either `measure` or `command`"
     if client.host not in _hosts(study):
         yield f".host: {client.host!r} is none of {', '.join(_hosts(study))}"
+    if client.family == 6 and client.measure == "recipe":
+        yield ".family: recipes are asked by IPv4"
     if client.family == 6 and study.lab.system != FTTCP:
         yield f".family: lab.system = {study.lab.system!r} serves IPv4 here"
 

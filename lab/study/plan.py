@@ -113,7 +113,7 @@ def _put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
             one[name] = value
     elif key == "seconds":
         raw[key] = value
-    elif head == "lab" and len(rest) == 1 and rest[0] in ("nodes", "arbiter", "system"):
+    elif head == "lab" and len(rest) == 1 and rest[0] in ("nodes", "arbiter", "system", "recipe"):
         raw[head][rest[0]] = value
     else:
         raw["lab"]["set"][key] = value

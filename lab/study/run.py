@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lab import links
@@ -30,8 +31,9 @@ from lab.network import SERVICE6
 from lab.study.checks import WAITS
 from lab.study.folder import Folder, Row, lines, write_lines
 from lab.study.plan import Run, combinations, named
-from lab.study.program import program, server_spec, words
+from lab.study.program import program, words
 from lab.study.schema import Client, Fault, Study
+from lab.study.served import asked, download, preparation
 
 _UP_S, _BEGIN_S, _MOMENT_S, _END_S = 60.0, 10.0, 120.0, 60.0
 _SAMPLE_S = 0.05
@@ -41,13 +43,17 @@ def do(run: Run, folder: Folder, name: str) -> Row:
     """Do it in a lab of that name, which is removed afterwards; return its row. Raises LabError when it could
     not be done; that a connection was lost is a result."""
     directory, lab = folder.run(run.number), Lab(name)
-    place = run.study.lab
+    place, scratch = run.study.lab, TemporaryDirectory(prefix="fttcp-study-")
     try:
         segments = [segment.of_lab() for segment in run.study.segment]
-        lab.up(*_asked(run.study), wait_s=_UP_S, arbiter=place.arbiter, nodes=place.nodes, more=segments)
-        return _Stage(lab, run, directory, _address(run.study, lab)).play()
+        lab.up(
+            *asked(run.study), wait_s=_UP_S, arbiter=place.arbiter, nodes=place.nodes, more=segments,
+            prepare=preparation(run.study, Path(scratch.name)),
+        )  # fmt: skip
+        return _Stage(lab, run, directory, _address(run.study, lab), Path(scratch.name)).play()
     finally:
         lab.down()
+        scratch.cleanup()
 
 
 def rehearse_all(study: Study, where: str) -> None:
@@ -56,29 +62,19 @@ def rehearse_all(study: Study, where: str) -> None:
         if absent := missing(SYSTEMS[run.study.lab.system].needs):
             raise LabError(f"{where}: lab.system: {absent}")
         try:
-            rehearse(*_asked(run.study), run.study.lab.arbiter, run.study.lab.nodes)
+            rehearse(*asked(run.study), run.study.lab.arbiter, run.study.lab.nodes)
         except LabError as error:
             told = f" with {named(run.parameters)}" if run.parameters else ""
             raise LabError(f"{where}: [lab]{told}: {error}") from error
 
 
-def _asked(study: Study) -> tuple[list[str], list[str]]:
-    """Return what a lab serves, and its settings."""
-    settings = [f"{key}={_toml(value)}" for key, value in study.lab.set.items()]
-    return study.lab.serve or [server_spec()], settings
-
-
 def _address(study: Study, lab: Lab) -> str:
     """Let the experiment's system serve; return where it does by IPv4."""
     system = SYSTEMS[study.lab.system]
-    serve, settings = _asked(study)
+    serve, settings = asked(study)
     stage = BenchStage(Setup(tuple(serve), tuple(settings)), lab)
     stage.require(system)
     return system.address(stage)
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 class _Clock:
@@ -94,7 +90,9 @@ class _Clock:
 class _Speaker:
     """A client process."""
 
-    def __init__(self, lab: Lab, run: Run, number: int, directory: Path, service4: str) -> None:
+    def __init__(
+        self, lab: Lab, run: Run, number: int, directory: Path, service4: str, command: list[str]
+    ) -> None:
         self._service4 = service4
         self.client: Client = run.study.client[number]
         self.file = directory / f"client-{number}.jsonl"
@@ -102,10 +100,9 @@ class _Speaker:
         self._limit_s = run.study.seconds + self.client.patience_s + _END_S if timed else self.client.limit_s
         self._late = ""
         self._errors = directory / f"client-{number}.err"
-        address = service4 if self.client.family == 4 else SERVICE6
         with self.file.open("wb") as out, self._errors.open("wb") as errors:
             self.process = lab.popen(
-                self.client.host, words(self.client, run, number, address), stdout=out, stderr=errors,
+                self.client.host, command, stdout=out, stderr=errors,
                 stdin=subprocess.DEVNULL,
                 env=os.environ | self._told(run.study.seconds),
             )  # fmt: skip
@@ -146,8 +143,9 @@ class _Speaker:
 class _Stage:
     """A run, in a lab that is in step."""
 
-    def __init__(self, lab: Lab, run: Run, directory: Path, service4: str) -> None:
+    def __init__(self, lab: Lab, run: Run, directory: Path, service4: str, scratch: Path) -> None:
         self._lab, self._run, self._directory, self._service4 = lab, run, directory, service4
+        self._scratch = scratch
         self._clock = _Clock()
         self._speakers: dict[int, _Speaker] = {}
         self._events: list[dict[str, Any]] = []
@@ -183,7 +181,7 @@ class _Stage:
                 if given_up.wait(max(0.0, began_s + clients[number].at_s - time.monotonic())):
                     return
                 self._speakers[number] = _Speaker(
-                    self._lab, self._run, number, self._directory, self._service4
+                    self._lab, self._run, number, self._directory, self._service4, self._command(number)
                 )
 
         with ThreadPoolExecutor(1, "clients") as pool:
@@ -194,6 +192,13 @@ class _Stage:
                 given_up.set()
                 raise
             started.result()
+
+    def _command(self, number: int) -> list[str]:
+        study, client = self._run.study, self._run.study.client[number]
+        address = self._service4 if client.family == 4 else SERVICE6
+        if client.measure == "recipe":
+            return download(study, client, self._scratch, address)
+        return words(client, self._run, number, address)
 
     def _await_traffic(self) -> float:
         """Return the moment from which faults count: the first client has begun."""

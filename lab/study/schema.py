@@ -26,12 +26,15 @@ class Place(Struct, forbid_unknown_fields=True):
     set: dict[str, str | int | float | bool] = {}
     serve: list[str] = []
     """PORT/PROTO=COMMAND; none: the measuring client's own server on port 7300."""
+    recipe: str = ""
+    """Instead of `serve`: a server of ``python -m lab.probe.table --list``, with its files and settings."""
 
 
 class Client(Struct, forbid_unknown_fields=True):
-    """``[[client]]``: who speaks with the service. Either ``measure`` by our own client, or a ``command``."""
+    """``[[client]]``: who speaks with the service. Either ``measure`` by our own client, or a ``command``.
+    "recipe": what ``lab.recipe`` has as a long download, which has 20,000,000 bytes mostly."""
 
-    measure: Literal["echo", "connect", "down", "up", "both"] | None = None
+    measure: Literal["echo", "connect", "down", "up", "both", "recipe"] | None = None
     command: str | None = None
     """Run by sh in its host; the exit status says whether it went well. $SERVICE4 and $SERVICE6 are the
     service's addresses, $MEASURE is our own client; $RATE and $SECONDS are what the experiment says."""

@@ -23,6 +23,8 @@ GO_ON = {
     "websocket": OFF,
     "lighttpd": OFF,
     "git-http": OFF,
+    "tgt": OFF,
+    "ganesha": OFF,
     "exim": OFF,
     "exim-starttls": STEP,
     "lighttpd-tls": STEP,

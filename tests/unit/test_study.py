@@ -41,6 +41,21 @@ def made(**more: Any) -> Study:
             {"client": [{"measure": "echo", "family": 6}], "sweep": {"lab.system": ["fttcp", "haproxy"]}},
             "with lab.system = haproxy: client[0].family: lab.system = 'haproxy' serves IPv4 here",
         ),
+        ({"lab": {"recipe": "ngnix"}}, "lab.recipe: 'ngnix' is none of memcached, redis"),
+        ({"lab": {"recipe": "nginx", "serve": ["80/tcp=x"]}}, "lab.recipe: it takes the place of `serve`"),
+        ({"client": [{"measure": "recipe"}]}, "lab.recipe: '' has no download"),
+        (
+            {
+                "client": [{"measure": "recipe"}],
+                "lab": {"recipe": "redis"},
+                "sweep": {"lab.recipe": ["bird"]},
+            },
+            "with lab.recipe = bird: lab.recipe: 'bird' has no download",
+        ),
+        (
+            {"client": [{"measure": "recipe", "family": 6}], "lab": {"recipe": "redis"}},
+            "client[0].family: recipes are asked by IPv4",
+        ),
         ({"repetition": 3}, "there is no key `repetition`; keys are name, question, seed, repetitions"),
         (
             {"fault": [{"kind": "heal", "at": 1}]},
