@@ -214,7 +214,7 @@ _fault_command(
 )
 _fault_command(
     "cut",
-    "Pull a cable of a host: client (its service side), peer, arbiter, or all.",
+    "Pull a cable of a host: client (its service side), standby (a second one), peer, arbiter, or all.",
     click.argument("link", type=click.Choice([*LINKS, "all"])),
     _target,
 )

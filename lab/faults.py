@@ -38,9 +38,10 @@ def crash_host(lab: Lab, target: str = "primary") -> Report:
     """
     host = _node(lab, target)
     switch = lab.host(SWITCH)
+    own = network.plugged(switch, host.name)
     lab.exec(host.name, ["kill", "-STOP", "-1"])
     at_s = time.monotonic()
-    network.set_links(switch, network.cables(host.name), up=False)
+    network.set_links(switch, own, up=False)
     host.kill()
     network.unplug(switch, host.name)
     lab.reap()
@@ -105,13 +106,13 @@ def freeze_node(lab: Lab, target: str = "primary", seconds: float = 2.0) -> Repo
 
 
 def cut(lab: Lab, link: str, target: str = "primary") -> Report:
-    """Pull the cable(s) of a host: "client" (its service side), "peer", "arbiter", or "all"; it loses the
-    carrier."""
+    """Pull the cable(s) of a host: "client" (its service side), "standby" (a second one there), "peer",
+    "arbiter", or "all"; it loses the carrier."""
     if link not in (*network.LINKS, "all"):
         raise LabError(f"cut {link!r}: there is no such link; links are {', '.join(network.LINKS)}, all")
     host = lab.host(target)
     host.require_alive()
-    chosen = network.cables(host.name, link)
+    chosen = network.plugged(lab.host(SWITCH), host.name, link)
     if not chosen:
         raise LabError(f"cut {link}: host {host.name} has no such link")
     network.set_links(lab.host(SWITCH), chosen, up=False)
@@ -166,7 +167,7 @@ def heal(lab: Lab) -> Report:
     on. Dead ones stay dead; what was flushed, the daemons mend."""
     switch = lab.host(SWITCH)
     hosts = [host for host in map(lab.host, (CLIENT, *lab.daemon_hosts())) if host.alive()]
-    chosen = [(host, cable) for host in hosts for cable in network.cables(host.name)]
+    chosen = [(host, cable) for host in hosts for cable in network.plugged(switch, host.name)]
     network.set_links(switch, [cable for _, cable in chosen], up=True)
     state = LabState.load(lab.name)
     for name in links.LINKS:

@@ -25,6 +25,7 @@ from lab.nodeconfig import (
     check_settings,
     etcd_command,
     etcd_settings,
+    has_standby,
     write_node_files,
     write_witness_files,
 )
@@ -326,7 +327,7 @@ class Lab:
             segments.build(self, host, state)
         else:
             switch = self.host(SWITCH)
-            network.connect(switch, host)
+            network.connect(switch, host, has_standby(name, state.settings, state.nodes))
             segments.place(self, switch, host, state)
             links.restore(self, name, state)
         return host

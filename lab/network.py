@@ -34,8 +34,16 @@ SERVICE6 = "fd77::100"
 SERVICE_LINK = "client"
 PEER_LINK = "peer"
 ARBITER_LINK = "arbiter"
-LINKS = (SERVICE_LINK, PEER_LINK, ARBITER_LINK)
-_BRIDGES = {SERVICE_LINK: (77, "br-svc"), PEER_LINK: (78, "br-peer"), ARBITER_LINK: (79, "br-arb")}
+STANDBY_LINK = "standby"
+"""A second cable of a node to the clients' network, if its configuration names `STANDBY_INTERFACE`."""
+LINKS = (SERVICE_LINK, PEER_LINK, ARBITER_LINK, STANDBY_LINK)
+STANDBY_INTERFACE = "svc1"
+_BRIDGES = {
+    SERVICE_LINK: (77, "br-svc"),
+    PEER_LINK: (78, "br-peer"),
+    ARBITER_LINK: (79, "br-arb"),
+    STANDBY_LINK: (77, "br-svc"),
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ CABLES = (
         for number, node in enumerate(ALL_NODES, 1)
         for link, interface in ((SERVICE_LINK, "svc0"), (PEER_LINK, "peer0"), (ARBITER_LINK, "arb0"))
     ),
+    *(_cable(node, STANDBY_LINK, STANDBY_INTERFACE, 10 + n) for n, node in enumerate(ALL_NODES, 1)),
     _cable(WITNESS, ARBITER_LINK, "eth0", 30),
     _cable(ETCD, ARBITER_LINK, "eth0", 31),
     _cable(PROXY, SERVICE_LINK, "eth0", 20),
@@ -94,8 +103,17 @@ CABLES = (
 
 
 def cables(host: str | None = None, link: str = "all") -> list[Cable]:
-    """The cables of `host` (None: of all hosts) on `link`: one of LINKS ("client": service side) or "all"."""
-    return [cable for cable in CABLES if host in (None, cable.host) and link in ("all", cable.link)]
+    """The cables of `host` (None: of all hosts) on `link`: one of LINKS ("client": service side), or "all"
+    that every lab has."""
+    chosen = [one for one in LINKS if one != STANDBY_LINK] if link == "all" else [link]
+    return [cable for cable in CABLES if host in (None, cable.host) and cable.link in chosen]
+
+
+def plugged(switch: Host, host: str, link: str = "all") -> list[Cable]:
+    """Those of a host that are in; "all": a second one to the clients' network, too."""
+    chosen = [*cables(host), *cables(host, STANDBY_LINK)] if link == "all" else cables(host, link)
+    there = ports(switch)
+    return [cable for cable in chosen if cable.port in there]
 
 
 def build_switch(switch: Host) -> None:
@@ -113,8 +131,9 @@ def build_switch(switch: Host) -> None:
     ip(switch, commands)
 
 
-def connect(switch: Host, host: Host) -> None:
-    """Plug the cables of `host` in and give it its addresses; older cables are removed first."""
+def connect(switch: Host, host: Host, standby: bool = False) -> None:
+    """Plug the cables of `host` in, ``standby``: that of its second adapter, too, and give it its addresses;
+    older cables are removed first."""
     unplug(switch, host.name)
     sysctl(
         host,
@@ -125,7 +144,7 @@ def connect(switch: Host, host: Host) -> None:
             "net.ipv6.conf.default.accept_ra": 0,
         },
     )
-    plug(switch, host, cables(host.name))
+    plug(switch, host, [*cables(host.name), *(cables(host.name, STANDBY_LINK) if standby else ())])
 
 
 def plug(switch: Host, host: Host, own: Iterable[Cable]) -> None:
@@ -152,7 +171,8 @@ def plug(switch: Host, host: Host, own: Iterable[Cable]) -> None:
 
 def unplug(switch: Host, host: str) -> None:
     """Remove the cables of `host`, with both ends, as far as they exist: they go with a host as well."""
-    for port in [port for cable in cables(host) for port in (cable.port, cable.wire_end, cable.wire_port)]:
+    own = [*cables(host), *cables(host, STANDBY_LINK)]
+    for port in [port for cable in own for port in (cable.port, cable.wire_end, cable.wire_port)]:
         if port in ports(switch):
             try:
                 switch.run(["ip", "link", "delete", port])

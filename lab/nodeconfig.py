@@ -22,6 +22,7 @@ from lab.network import (
     SERVICE4,
     SERVICE6,
     SERVICE_LINK,
+    STANDBY_INTERFACE,
     WITNESS,
     cables,
 )
@@ -40,7 +41,7 @@ PRIORITIES = (200, 100, 90, 80, 70)
 SPACE_SEED = 1
 """Hosts of one kernel would choose neighbouring initial sequence numbers, which real ones never do."""
 DEFAULT_SERVE = ("80/tcp=python3 -m http.server --bind :: 80",)
-_MORE_NODE_KEYS = ("encrypt", "history_kib", "http", "notify")
+_MORE_NODE_KEYS = ("encrypt", "history_kib", "http", "notify", "standby_interfaces")
 """Keys of [node] beside those that are there anyway. (Mininet's Python, which lacks fttcp's libraries, reads
 this file too, so they cannot be looked up.)"""
 
@@ -112,6 +113,14 @@ def node_config(
     else:
         _draw_spaces(group)
     return config
+
+
+def has_standby(node: str, settings: Sequence[str], nodes: Sequence[str]) -> bool:
+    """Whether a node is to have its second cable to the clients' network: its configuration names it."""
+    if node not in nodes:
+        return False
+    config = node_config(node, Path("/"), DEFAULT_SERVE, settings, nodes)
+    return STANDBY_INTERFACE in config["node"].get("standby_interfaces", ())
 
 
 def _draw_spaces(group: Table) -> None:

@@ -19,7 +19,7 @@ async def open_arbiter(
         from fttcp.arbiter.none import NetworkArbiter
         from fttcp.arbiter.probe import Prober
 
-        return NetworkArbiter(settings, Prober(settings.interface, settings.mac), on_change)
+        return NetworkArbiter(settings, Prober(settings.interface), on_change)
     if isinstance(settings, WitnessSettings):
         from fttcp.arbiter.witness.client import WitnessClient
 

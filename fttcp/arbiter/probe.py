@@ -42,29 +42,44 @@ _NEIGHBOUR_DISCOVERY = (
 
 
 class Prober:
-    """Packet sockets on one interface of this network namespace."""
+    """Packet sockets on one interface of this network namespace at a time."""
 
-    def __init__(self, interface: str, mac: str) -> None:
-        """``mac``: the interface's, ``aa:bb:..``. Raises OSError."""
-        self._interface, self._mac = interface, bytes.fromhex(mac.replace(":", ""))
+    def __init__(self, interface: Callable[[], str]) -> None:
+        """``interface``: which it is now. Raises OSError."""
+        self._which = interface
         self._open()
         self._lookers: list[Callable[[bytes], None]] = []
 
+    @property
+    def interface(self) -> str:
+        """The one that is to be asked on."""
+        return self._which()
+
     def _open(self) -> None:
+        self._interface = self._which()
         with ExitStack() as stack:
             self._arp = stack.enter_context(_packet_socket(self._interface, _ETH_P_ARP))
             self._nd = stack.enter_context(_packet_socket(self._interface, _ETH_P_IPV6))
             _attach_filter(self._nd)
             stack.pop_all()
+        self._mac = bytes(self._arp.getsockname()[4])
         self._joined: set[Address] = set()
 
     def _follow(self) -> None:
-        """The interface may have been made anew since, with another index, or have another MAC address.
-        Raises OSError if it is not there."""
-        if self._arp.fileno() < 0 or self._arp.getsockname()[0] != self._interface:
+        """It may be another interface now, or have been made anew since, with another index, or have another
+        MAC address. Who still looks at the one before hears nothing more. Raises OSError if there is none."""
+        if self._arp.fileno() < 0 or self._arp.getsockname()[0] != self._which():
+            self._ignore()
+            self._lookers.clear()
             self.close()
             self._open()
         self._mac = bytes(self._arp.getsockname()[4])
+
+    def _ignore(self) -> None:
+        loop = asyncio.get_running_loop()
+        for sock in (self._arp, self._nd):
+            if sock.fileno() >= 0:
+                loop.remove_reader(sock)
 
     def close(self) -> None:
         """Close the sockets."""
@@ -75,7 +90,10 @@ class Prober:
         """Return who answers for one of the addresses within ``window_s``, for people; '' if nobody does.
         Raises OSError if nothing can be sent."""
         refuted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        await self.probe(addresses, refuted, window_s)
+        asked_on = ""
+        while asked_on != self.interface and not refuted.done():
+            asked_on = self.interface
+            await self.probe(addresses, refuted, window_s)
         return refuted.result() if refuted.done() else ""
 
     def watch(self, addresses: Sequence[Address], longest_s: float) -> Watch:
@@ -128,7 +146,7 @@ class Prober:
     @contextmanager
     def _listening(self, look: Callable[[bytes], None]) -> Iterator[None]:
         """Hand frames to ``look``, but none that came before. Several may look at the same time."""
-        if not self._lookers:
+        if not self._lookers or self._interface != self._which():
             self._follow()
         self.drain()
         self._lookers.append(look)
@@ -138,10 +156,10 @@ class Prober:
         try:
             yield
         finally:
-            self._lookers.remove(look)
-            if not self._lookers:
-                for sock in (self._arp, self._nd):
-                    loop.remove_reader(sock)
+            if look in self._lookers:
+                self._lookers.remove(look)
+                if not self._lookers:
+                    self._ignore()
 
     def drain(self) -> None:
         """Take in what has come."""
@@ -167,12 +185,14 @@ class Watch:
     def __init__(self, prober: Prober, addresses: Sequence[Address], longest_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._prober, self._begun_s = prober, self._loop.time()
+        self._interface = prober.interface
         self._refuted: asyncio.Future[str] = self._loop.create_future()
         self._probing = self._loop.create_task(prober.probe(addresses, self._refuted, longest_s))
 
     async def claimed(self, window_s: float) -> str | None:
         """Return who answered up to now, '' if nobody did for at least ``window_s``; then it is over.
-        None if it has ended already: of what came since, it knows nothing."""
+        None if it has ended already, or the service interface is another one now: it knows nothing of what
+        came since, or there."""
         left_s = self._begun_s + window_s - self._loop.time()
         if left_s > 0:
             either: set[asyncio.Future[Any]] = {self._refuted, self._probing}
@@ -183,7 +203,7 @@ class Watch:
         self.close()
         if self._refuted.done():
             return self._refuted.result()
-        return "" if running else None
+        return "" if running and self._prober.interface == self._interface else None
 
     def close(self) -> None:
         """End it; what went wrong with it will be seen by whoever asks next."""

@@ -15,12 +15,12 @@ Address = IPv4Address | IPv6Address
 @dataclass(frozen=True, slots=True)
 class NoneSettings:
     """``services`` gives the addresses of a group. One of the ``references`` must answer, if there are any.
-    ``carrier`` tells whether the service ``interface`` has one. ``probe_ms`` 0: addresses are not probed.
+    ``interface`` tells which is the service interface now, ``carrier`` whether it has one. ``probe_ms`` 0:
+    addresses are not probed.
     """
 
     node: str
-    interface: str
-    mac: str
+    interface: Callable[[], str]
     services: Callable[[str], Sequence[Address]]
     references: Sequence[Address]
     carrier: Callable[[], bool]

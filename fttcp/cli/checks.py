@@ -97,6 +97,7 @@ class Site:
     one runs."""
 
     service_interface: str
+    standby_interfaces: tuple[str, ...]
     peer_interface: str
     links: tuple[tuple[str, Address], ...]
     multicast: frozenset[str]
@@ -110,6 +111,11 @@ class Site:
     firewalls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     not_ready: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
     lanes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Where clients may come from."""
+        return (self.service_interface, *self.standby_interfaces)
 
 
 # Trial -> (what it is for, what to do, how bad it is without)
@@ -219,7 +225,7 @@ def check_site(site: Site) -> Iterator[Check]:
     """All findings about how a machine suits a configuration."""
     by_frames = sorted(site.multicast | site.ethernet)
     for name in dict.fromkeys(
-        (site.service_interface, site.peer_interface, *(name for name, _ in site.links), *by_frames)
+        (*site.adapters, site.peer_interface, *(name for name, _ in site.links), *by_frames)
     ):
         yield check_interface(site, name)
     for name, address in site.links:
@@ -395,12 +401,13 @@ def check_service_address(site: Site, address: Address) -> Check:
 
 def check_mtu(site: Site) -> Check:
     """A mirrored packet must fit the peer link as it is."""
-    service, peer = (site.interfaces.get(name) for name in (site.service_interface, site.peer_interface))
-    if service is None or peer is None:
+    there = [(name, site.interfaces.get(name)) for name in (*site.adapters, site.peer_interface)]
+    mtus = {name: interface.mtu for name, interface in there if interface is not None}
+    if len(mtus) < len(dict(there)):
         return fail("MTU", "an interface is missing", "see above")
-    seen = f"{site.service_interface} {service.mtu}, {site.peer_interface} {peer.mtu}"
-    if peer.mtu < service.mtu:
-        todo = f"ip link set {site.peer_interface} mtu {service.mtu}, on both nodes"
+    seen = ", ".join(f"{name} {mtu}" for name, mtu in mtus.items())
+    if mtus[site.peer_interface] < max(mtus.values()):
+        todo = f"ip link set {site.peer_interface} mtu {max(mtus.values())}, on both nodes"
         return fail("MTU", f"{seen}: full-sized client packets cannot be mirrored", todo)
     return ok("MTU", seen)
 
@@ -417,16 +424,17 @@ def check_reverse_path(site: Site) -> Check:
 def check_arp(site: Site) -> Check:
     """Who answers ARP, and for what: the engine for service addresses, the kernel for the node's own."""
     conf = "net.ipv4.conf"
-    for name in (site.service_interface, site.peer_interface):
+    for name in (*site.adapters, site.peer_interface):
         interface = site.interfaces.get(name)
         if interface is not None and interface.arp_ignore > 2:
             seen = f"arp_ignore is {interface.arp_ignore} on {name}: its own address may not be answered for"
             todo = f"sysctl {conf}.all.arp_ignore=0 {conf}.{name}.arp_ignore=0; the node sets what it needs"
             return warn("ARP", seen, todo)
-    service = site.interfaces.get(site.service_interface)
-    if service is not None and service.proxy_arp:
-        seen = f"proxy_arp is on for {site.service_interface}: without a daemon the kernel may answer"
-        return warn("ARP", seen, f"sysctl {conf}.{site.service_interface}.proxy_arp=0")
+    for name in site.adapters:
+        service = site.interfaces.get(name)
+        if service is not None and service.proxy_arp:
+            seen = f"proxy_arp is on for {name}: without a daemon the kernel may answer"
+            return warn("ARP", seen, f"sysctl {conf}.{name}.proxy_arp=0")
     return ok("ARP", "the kernel answers for the node's own addresses only")
 
 

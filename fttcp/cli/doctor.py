@@ -158,7 +158,7 @@ def doctor(as_json: bool, config: Path | None) -> None:
 def _check_others(config: Config) -> Iterator[Check]:
     """What else manages this host, and what it has to do with the configuration."""
     services = [address for group in config.group for address in group.ip_addresses]
-    interfaces = (config.node.service_interface, config.node.peer_interface)
+    interfaces = (*config.node.adapters, config.node.peer_interface)
     yield from check_capacity(shortages_of(config), hosts_of(config))
     yield from check_managers(see_managers(services, interfaces, config.node.peer_interface))
     rules = [rule for group in config.group for rule in see_translations(group.ip_addresses, group.port_list)]
@@ -209,6 +209,7 @@ def see_site(config: Config) -> Site:
     links = [link for peer in config.peer for link in peer.link]
     return Site(
         service_interface=config.node.service_interface,
+        standby_interfaces=tuple(config.node.standby_interfaces),
         peer_interface=config.node.peer_interface,
         links=tuple(
             dict.fromkeys(

@@ -52,7 +52,7 @@ _MD5_PEER = re.compile(r"(?:md5keys:|,)([0-9a-f.:]+/\d+)=")
 def see_host(config: Config, capabilities: int) -> Host:
     """Return the facts. ``capabilities``: the effective ones, a bit mask."""
     groups = config.group
-    interfaces = (config.node.service_interface, config.node.peer_interface)
+    interfaces = (*config.node.adapters, config.node.peer_interface)
     allowed = capabilities >> CAP_SYS_NICE & 1
     limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
     v6 = any(":" in address for group in groups for address in group.addresses)
@@ -111,9 +111,12 @@ def _confined(config: Config) -> Iterator[str]:
 
 
 def _macs(config: Config) -> dict[str, tuple[str, str] | None]:
-    interface, macs = config.node.service_interface, {g.name: service_mac(config, g) for g in config.group}
+    macs = {group.name: mac for group in config.group if (mac := service_mac(config, group))}
     with netlink() as kernel:
-        return {name: obstacle(kernel, interface, mac) for name, mac in macs.items() if mac}
+        return {
+            name: next(filter(None, (obstacle(kernel, one, mac) for one in config.node.adapters)), None)
+            for name, mac in macs.items()
+        }
 
 
 def _slews_ppm() -> float | None:

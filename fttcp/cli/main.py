@@ -13,6 +13,7 @@ from fttcp import __version__
 from fttcp.cli import failure
 
 _COMMANDS = {
+    "adapter": ("fttcp.cli.adapter:adapter", "Move the service addresses to another adapter of this host."),
     "bench": ("lab.bench.cli:bench", "Measure costs and gaps, side by side with other systems."),
     "check-config": ("fttcp.cli.files:check_config", "Check a configuration file; name every error in it."),
     "cleanup": ("fttcp.cli.cleanup:cleanup", "Remove every trace of a daemon that was killed."),

@@ -56,6 +56,8 @@ def status(config: Path | None, socket_path: Path | None, as_json: bool) -> None
     click.echo(f"node {reply['node']}")
     for line in _clock_lines(reply.get("clocks", {})):
         click.echo(f"  {line}")
+    for line in _adapter_lines(reply.get("adapters", {})):
+        click.echo(f"  {line}")
     for outlet in reply["outlets"]:
         if outlet["lost"] or outlet["trouble"]:
             why = f": {outlet['trouble']}" if outlet["trouble"] else ""
@@ -73,6 +75,19 @@ def _clock_lines(clocks: dict[str, Any]) -> list[str]:
         f"{', followed' if told.get('followed') else ''}"
         for peer, told in clocks.items()
     ]
+
+
+def _adapter_lines(adapters: dict[str, Any]) -> list[str]:
+    """How the adapters of nodes stand, where there are several."""
+    return [f"adapters     {node}: {', '.join(map(_adapter_words, told))}" for node, told in adapters.items()]
+
+
+def _adapter_words(told: dict[str, Any]) -> str:
+    state = "" if told["carrier"] else "no carrier"
+    if told["carrier"] and not told["reference"]:
+        state = "no reference address answers"
+    words = ", ".join(filter(None, ("in use" if told["used"] else "", state)))
+    return f"{told['name']} ({words})" if words else str(told["name"])
 
 
 def paused_until(name: str) -> str:

@@ -35,6 +35,12 @@ def check_node(config: Config, errors: list[str]) -> None:
             f"node.state_dir: {node.state_dir!r} is run_dir as well, which is emptied at a boot; what is in "
             "state_dir must outlive that"
         )
+    for i, name in enumerate(node.standby_interfaces):
+        if name in (node.peer_interface, *node.adapters[: i + 1]):
+            errors.append(
+                f"node.standby_interfaces[{i}]: {name!r} is in use already (allowed: other interfaces to the "
+                "network that service_interface is on)"
+            )
     places = {"0.0.0.0", "::", config.peer[0].link[0].local}
     for i, group in enumerate(config.group):
         first, last = group.channel_port + 1, group.channel_port + MAX_WORKERS

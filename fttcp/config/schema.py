@@ -92,6 +92,7 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
     key_file: Word
     service_interface: Interface
     peer_interface: Interface
+    standby_interfaces: Annotated[list[Interface], Meta(max_length=3)] = []
     run_dir: Word = "/run/fttcp"
     state_dir: Word = "/var/lib/fttcp"
     heartbeat_port: Annotated[int, Meta(ge=1, le=65535)] = 7710
@@ -103,6 +104,11 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True):
     capacity: Units | None = None
     notify: Notify = Notify()
     http: Http = Http()
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Where clients may come from, in the order in which they are used."""
+        return (self.service_interface, *self.standby_interfaces)
 
 
 class LinkSection(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from fttcp.config import Config
 from fttcp.face.control import ControlServer
 from fttcp.face.http import HttpServer
 from fttcp.face.monitoring import Pages
-from fttcp.face.operations import Operations
+from fttcp.face.operations import Adapters, Operations
 from fttcp.face.systemd import Notifier
 from fttcp.group.group import GroupRuntime
 from fttcp.planes.clocks import Clocks
@@ -38,9 +39,11 @@ class Frontend:
         groups: Mapping[str, GroupRuntime],
         reporting: Reporting,
         reload: Callable[[], Awaitable[dict[str, Any]]],
+        adapters: Adapters,
     ) -> None:
         """``reload`` reads the configuration again, or raises RequestError."""
         self.config, self.groups, self.reporting, self.reload = config, groups, reporting, reload
+        self.adapters = adapters
         self.clocks: Clocks | None = None
         """What the peers' differ by, once the node has heartbeats."""
         self.copies: dict[tuple[str, str], Report] = {}
@@ -112,6 +115,13 @@ class Frontend:
         """Return by names of peers what their wall clocks differ by."""
         return {} if self.clocks is None else self.clocks.shown()
 
+    def adapters_shown(self) -> dict[str, list[dict[str, Any]]]:
+        """Return by names of nodes how their adapters stand; nothing of a node that has one only."""
+        told = {self.config.node.name: self.adapters.words()}
+        for group in self.groups.values():
+            told |= group.peer_adapters()
+        return {name: [asdict(word) for word in words] for name, words in told.items() if words}
+
     def copies_shown(self) -> list[dict[str, Any]]:
         """Return how the copies of directories go that the configuration has."""
         names = {section.name for section in self.config.sync}
@@ -123,7 +133,8 @@ class Frontend:
         states = {name: group.status() for name, group in self.groups.items()}
         return {
             **self.about(),
-            "service_interface": config.node.service_interface,
+            "service_interface": self.adapters.used,
+            "adapters": self.adapters_shown(),
             "peer_interface": config.node.peer_interface,
             "peers": self._peers(),
             "groups": [
@@ -167,6 +178,7 @@ class Frontend:
             "groups": groups,
             "peers": self._peers(),
             "clocks": self.clocks_shown(),
+            "adapters": self.adapters_shown(),
             "sync": self.copies_shown(),
             "outlets": self.reporting.outlets(),
             "event_counts": dict(self.reporting.history.counts),

@@ -83,7 +83,24 @@ def _of_node(status: Status) -> Iterator[Metric]:
         error.add_metric([name], told["error_ms"] / 1000)
     yield ahead
     yield error
+    yield from _of_adapters(status["adapters"].get(status["node"], []))
     yield from _of_copies(status["sync"])
+
+
+def _of_adapters(adapters: Sequence[Status]) -> Iterator[Metric]:
+    """Yield how this node's adapters stand, if there are several."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    texts = {
+        "used": "1 at the adapter that the service addresses are at",
+        "carrier": "1 while the adapter has a carrier",
+        "reference": "1 while a reference address answers over it, or none is asked",
+    }
+    for key, text in texts.items():
+        gauge = GaugeMetricFamily(f"fttcp_adapter_{key}", text, labels=("adapter",))
+        for adapter in adapters:
+            gauge.add_metric([adapter["name"]], float(adapter[key]))
+        yield gauge
 
 
 def _of_copies(reports: Sequence[Status]) -> Iterator[Metric]:

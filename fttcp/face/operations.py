@@ -16,9 +16,24 @@ from fttcp.ownership.model import Refusal
 from fttcp.report.reporting import Reporting
 from fttcp.sync.news import news
 from fttcp.sync.record import Report
+from fttcp.wire.body import AdapterWord
 
 _MAX_FLOWS = 100_000
 _DEFAULT_FLOWS = 10_000
+
+
+class Adapters(Protocol):
+    """Those of a node to the service network."""
+
+    @property
+    def used(self) -> str:
+        """The one that the service addresses are at."""
+
+    def order(self, name: str) -> str:
+        """Move the service addresses to this one; return why not, '' if it is done."""
+
+    def words(self) -> tuple[AdapterWord, ...]:
+        """How each stands; nothing if there is one only."""
 
 
 class Daemon(Protocol):
@@ -38,6 +53,13 @@ class Daemon(Protocol):
 
     def about(self) -> dict[str, Any]:
         """Name, version, pid and the like."""
+
+    @property
+    def adapters(self) -> Adapters:
+        """Those of this node."""
+
+    def adapters_shown(self) -> dict[str, list[dict[str, Any]]]:
+        """By names of nodes how their adapters stand."""
 
     def clocks_shown(self) -> dict[str, Any]:
         """By names of peers what their wall clocks differ by."""
@@ -69,6 +91,7 @@ class Operations:
             "pause": self._pause,
             "resume": self._resume,
             "reload": self._reload,
+            "adapter": self._adapter,
             "stop": self._stop,
             "synced": self._synced,
             "spread": self._spread,
@@ -106,7 +129,13 @@ class Operations:
         outlets = self._daemon.reporting.outlets()
         groups = [group.status() | await _lockstep(group) for group in self._chosen(request)]
         clocks = self._daemon.clocks_shown()
-        node = {"clocks": clocks, "outlets": outlets, "sync": self._daemon.copies_shown()}
+        adapters = self._daemon.adapters_shown()
+        node = {
+            "clocks": clocks,
+            "adapters": adapters,
+            "outlets": outlets,
+            "sync": self._daemon.copies_shown(),
+        }
         return {**about, "alive": True, **node, "groups": groups}
 
     async def _topology(self, request: Request) -> Reply:
@@ -186,6 +215,14 @@ class Operations:
         else:
             self._daemon.reporting.history.add("spread-failed", "warning", entry=entry, why=why)
         return {}
+
+    async def _adapter(self, request: Request) -> Reply:
+        """``name``: move the service addresses to this adapter."""
+        name, adapters = request.get("name"), self._daemon.adapters
+        before = adapters.used
+        if refusal := adapters.order(name) if isinstance(name, str) else "adapter needs a name":
+            raise RequestError(refusal, "no-adapter", used=before)
+        return {"adapter": adapters.used, "before": before}
 
     async def _reload(self, request: Request) -> Reply:
         return await self._daemon.reload()

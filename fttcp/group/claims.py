@@ -36,7 +36,7 @@ class Claims:
 
     def __init__(self, interface: str, note: Note) -> None:
         """``interface``: the service interface, or '' if there is none."""
-        self._interface, self._note = interface, note
+        self.interface, self._note = interface, note
         self.mac = self._own_mac()
         """The service interface's, or b'' while it has none."""
         self._peers: dict[str, set[bytes]] = {}
@@ -44,14 +44,14 @@ class Claims:
 
     def _own_mac(self) -> bytes:
         try:
-            return bytes.fromhex(hardware_address(self._interface).replace(":", ""))
+            return bytes.fromhex(hardware_address(self.interface).replace(":", ""))
         except OSError:  # it is gone: the peers are told when it returns
             return b""
 
     def moved(self, event: EngineEvent) -> None:
         """The service interface has another MAC address; the engine announces it."""
         self.mac = event.value.to_bytes(6, "big")
-        self._note("mac-changed", "warning", interface=self._interface, mac=self.mac.hex(":"))
+        self._note("mac-changed", "warning", interface=self.interface, mac=self.mac.hex(":"))
 
     def know(self, peer: str, mac: bytes, service_mac: bytes = b"") -> None:
         """Take in what a peer says of itself: its interface's address, and that of its service (`mac`), if
@@ -91,7 +91,7 @@ class Claims:
             "warning",
             address=claim.address,
             mac=claim.mac,
-            interface=self._interface,
+            interface=self.interface,
             why=f"{self._sentence(claim)}; {held}",
         )
 
@@ -100,7 +100,7 @@ class Claims:
         return len(self._peers) < peers
 
     def _sentence(self, claim: _Claim) -> str:
-        who = f"{claim.mac} on {self._interface}"
+        who = f"{claim.mac} on {self.interface}"
         return f"{claim.address} is claimed by {who}, which is no node of this cluster"
 
     def _present(self) -> Iterator[_Claim]:
@@ -132,7 +132,7 @@ class Claims:
             {
                 "address": claim.address,
                 "mac": claim.mac,
-                "interface": self._interface,
+                "interface": self.interface,
                 "since_s": round(now_s - claim.first_s, 1),
                 "last_s": round(now_s - claim.last_s, 1),
             }

@@ -56,6 +56,7 @@ from fttcp.planes.mirror import MirrorProbe
 from fttcp.report.events import History
 from fttcp.server.server import Caretaker
 from fttcp.wire import clock
+from fttcp.wire.body import AdapterWord
 from fttcp.wire.keyfile import KeyRing
 
 
@@ -208,6 +209,22 @@ class GroupRuntime:
         """Believe other keys from now on, and tell the peers which."""
         if not self._closed:
             self._saying.use_keys(keys)
+
+    def use_adapter(self, interface: str) -> None:
+        """The service is behind this interface from now on: neighbours are told, if this node serves."""
+        if not self._closed:
+            self._claims.interface = interface
+            self.engine.use_interface(interface)
+
+    def say_adapters(self, words: tuple[AdapterWord, ...]) -> None:
+        """Tell the peers how the node's adapters stand."""
+        if words != self._saying.adapters:
+            self._saying.adapters = words
+            self.publish()
+
+    def peer_adapters(self) -> dict[str, tuple[AdapterWord, ...]]:
+        """Return by names of peers what they told last of theirs."""
+        return {name: aside.adapters for name, aside in self._hearing.asides.items()}
 
     def publish(self) -> None:
         """Something beside the role machine's word has changed: tell the peers."""

@@ -26,6 +26,8 @@ class Saying:
         self._engine, self.keys, self._mac, self._probe, self._clock = engine, keys, mac, probe, clock
         self.service_mac = b""
         """Of the group; b'': that of the interface."""
+        self.adapters: tuple[codec.AdapterWord, ...] = ()
+        """Of the node."""
         self._said: Body | None = None
         self._granted = 0
         self.closed = False
@@ -38,7 +40,9 @@ class Saying:
     def again(self) -> None:
         """Something beside the body has changed."""
         if self._said is not None and not self.closed:
-            aside = codec.Aside(self.key_ids(), self._mac(), self.service_mac, self._probe(), self._clock())
+            aside = codec.Aside(
+                *(self.key_ids(), self._mac(), self.service_mac, self._probe(), self._clock(), self.adapters)
+            )
             self._engine.publish(codec.encode(self._said, aside), self._granted)
 
     def use_keys(self, keys: KeyRing) -> None:

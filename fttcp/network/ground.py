@@ -94,11 +94,15 @@ def look(socket: Netlink, wants: Iterable[Want]) -> Ground:
 
 
 def wants(
-    net: GroupNet, sysctls: Mapping[str, str], routes: Callable[[Netlink], tuple[Synced, set[int]]]
+    net: GroupNet,
+    adapter: str,
+    sysctls: Mapping[str, str],
+    routes: Callable[[Netlink], tuple[Synced, set[int]]],
 ) -> list[Want]:
-    """What a group relies on. `sysctls`: path -> the value that it must have; `routes`: makes the group's
-    table as it should be, and tells of which IP versions it has ever had routes."""
-    service, peer = (partial(_interface, net, name) for name in (net.service_interface, net.peer_interface))
+    """What a group relies on. `adapter`: the one that its addresses are at; `sysctls`: path -> the value that
+    it must have; `routes`: makes the group's table as it should be, and tells of which IP versions it has
+    ever had routes."""
+    service, peer = (partial(_interface, net, name) for name in (adapter, net.peer_interface))
     addresses = _mended(partial(_addresses, net), partial(_add_addresses, net))
     set_right = _mended(partial(_sysctls, sysctls), partial(_set_sysctls, sysctls))
     rules = _mended(partial(_rules, net), partial(routing.sync_rules, net))
@@ -110,9 +114,9 @@ def wants(
         Want("service-address", addresses, again),
         Want("sysctls", set_right, again, serving=False),
         Want("rules-of-routing", rules, again),
-        Want("routes", partial(_routes, net, routes), "give the interface its addresses and routes"),
+        Want("routes", partial(_routes, net, adapter, routes), "give the interface its addresses and routes"),
         Want("way-to-the-peer", _told(partial(_way_to_the_peer, net)), "give it back", serving=False),
-        Want("mtu", _told(partial(_room, net)), "make it as large, on both nodes", serving=False),
+        Want("mtu", _told(partial(_room, net, adapter)), "make it as large, on both nodes", serving=False),
     ]
 
 
@@ -187,17 +191,19 @@ def _rules(net: GroupNet, socket: Netlink) -> list[str]:
     return [str(rule) for rule in sorted(routing.rules(net) - routing.our_rules(socket))]
 
 
-def _routes(net: GroupNet, mend: Callable[[Netlink], tuple[Synced, set[int]]], socket: Netlink) -> Found:
+def _routes(
+    net: GroupNet, adapter: str, mend: Callable[[Netlink], tuple[Synced, set[int]]], socket: Netlink
+) -> Found:
     """The kernel takes all routes over an interface with its last address of IPv4, in each table. Who never
     had one is not told."""
     try:
         synced, had = mend(socket)
     except KernelError as error:
-        return Found([], [f"routes over {net.service_interface} ({error})"], True)
+        return Found([], [f"routes over {adapter} ({error})"], True)
     told = [f"{one.destination} in table {routing.table_of(net)}" for one in synced.removed]
     more = [f"{len(told) - _SHOWN} more routes"] if len(told) > _SHOWN else []
     missing = [
-        f"no IPv{version} route over {net.service_interface} any more: no client can be reached"
+        f"no IPv{version} route over {adapter} any more: no client can be reached"
         for version in sorted((had - synced.versions) & set(net.families))
     ]
     return Found([*told[:_SHOWN], *more], missing)
@@ -212,10 +218,10 @@ def _way_to_the_peer(net: GroupNet, socket: Netlink) -> Iterator[str]:
             yield f"no way to {gateway} over {net.peer_interface}: that has lost its IPv{version} address"
 
 
-def _room(net: GroupNet, socket: Netlink) -> Iterator[str]:
-    peer, service = (kernel.link(socket, name) for name in (net.peer_interface, net.service_interface))
+def _room(net: GroupNet, adapter: str, socket: Netlink) -> Iterator[str]:
+    peer, service = (kernel.link(socket, name) for name in (net.peer_interface, adapter))
     if peer is not None and service is not None and peer.mtu < service.mtu:
         yield (
-            f"MTU of {net.peer_interface} is {peer.mtu}, less than that of {net.service_interface}, "
+            f"MTU of {net.peer_interface} is {peer.mtu}, less than that of {adapter}, "
             f"{service.mtu}: long packets cannot be mirrored"
         )

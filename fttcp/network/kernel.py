@@ -61,7 +61,7 @@ def wanted_sysctls(groups: Iterable[GroupNet], before: Mapping[str, str]) -> dic
     wanted: dict[str, str] = {}
     for group in groups:
         wanted[_EARLY_DEMUX] = "0"
-        for interface in (group.service_interface, group.peer_interface):
+        for interface in group.interfaces:
             directory = _CONF4 / interface
             if directory.is_dir():
                 wanted[str(directory / "arp_ignore")] = "1"
@@ -72,7 +72,7 @@ def wanted_sysctls(groups: Iterable[GroupNet], before: Mapping[str, str]) -> dic
         ):
             if told.exists():
                 wanted[str(told)] = "1"
-        by_v6 = (group.service_interface, group.peer_interface) if 6 in group.families else ()
+        by_v6 = group.interfaces if 6 in group.families else ()
         for interface in (*by_v6, *group.links_v6):
             kept = _CONF6 / interface / "keep_addr_on_down"
             if kept.exists():

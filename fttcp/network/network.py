@@ -35,6 +35,7 @@ class NetworkSetup:
     def __init__(self, groups: Sequence[GroupNet], run_dir: Path, firewall: Firewall | None = None) -> None:
         """``firewall``: less than the kernel can do, for tests."""
         self._groups = {group.name: group for group in groups}
+        self._adapter: str | None = None
         self._path = run_dir / RECORD
         self._backup = dict.fromkeys(self._groups, False)
         self._lock = asyncio.Lock()
@@ -55,6 +56,29 @@ class NetworkSetup:
         """What the rules withstand, and why not more; known from the first `apply` on."""
         assert self._owner is not None
         return self._owner.firewall, self._owner.why
+
+    def use_adapter(self, name: str) -> None:
+        """From now on the service addresses are at this adapter. `follow_adapter` has to come after it."""
+        self._adapter = name
+
+    def _used(self, group: GroupNet) -> str:
+        return self._adapter or group.service_interface
+
+    async def follow_adapter(self, left: str) -> None:
+        """Has routes lead over the adapter that is used: at once those that are known, and then as it should
+        be. What waits in the kernel for neighbours at the adapter that was left goes. Raises KernelError."""
+        try:
+            await _in_kernel(self._lead_over)
+        finally:
+            async with self._lock:
+                for group in self._groups.values():
+                    await _in_kernel(self._sync_routes, group)
+            if interface := kernel.index_of(left):
+                await _in_kernel(kernel.drop_unresolved, interface)
+
+    def _lead_over(self, socket: Netlink) -> None:
+        for group in self._groups.values():
+            routing.lead_over(socket, group, self._used(group), self._routes.get(group.name, ()))
 
     async def apply(self, insist: bool = False) -> None:
         """What the groups need is claimed: another daemon of this host is left alone (TakenError: nothing
@@ -80,7 +104,7 @@ class NetworkSetup:
         starting = self._keeper is None
         if starting:  # later an interface may be away for a while
             for group in groups:
-                kernel.interface_index(group.service_interface)
+                kernel.interface_index(self._used(group))
                 kernel.interface_index(group.peer_interface)
                 await _in_kernel(_check_mac, group)
         previous = await self._before()
@@ -124,7 +148,11 @@ class NetworkSetup:
     async def ground(self, group: str) -> Ground:
         """How the group stands besides its firewall, after what is ours to mend has been mended."""
         async with self._lock:
-            return await _in_kernel(self._look, self._groups[group])
+            while True:
+                adapter = self._adapter
+                found = await _in_kernel(self._look, self._groups[group])
+                if self._adapter == adapter:  # else it was another one that was looked at
+                    return found
 
     def _look(self, socket: Netlink, group: GroupNet) -> Ground:
         """In a thread, as all that is asked of rtnetlink."""
@@ -141,11 +169,11 @@ class NetworkSetup:
             had.update(synced.versions)
             return synced, had
 
-        return ground.look(socket, ground.wants(group, sysctls, sync))
+        return ground.look(socket, ground.wants(group, self._used(group), sysctls, sync))
 
     def _sync_routes(self, socket: Netlink, group: GroupNet) -> routing.Synced:
         before = self._routes.get(group.name, frozenset())
-        synced = routing.sync_routes(socket, group, self._backup[group.name], before)
+        synced = routing.sync_routes(socket, group, self._used(group), self._backup[group.name], before)
         self._routes[group.name] = frozenset(synced.routes)
         return synced
 
@@ -239,7 +267,7 @@ class NetworkSetup:
 
     def _keep_warm(self, socket: Netlink, group: GroupNet, clients: Collection[bytes]) -> None:
         routes = self._routes.get(group.name, frozenset())
-        interface = kernel.index_of(group.service_interface)
+        interface = kernel.index_of(self._used(group))
         if interface:
             addresses = map(IPv6Address, clients)
             hops = routing.next_hops(routes, (one.ipv4_mapped or one for one in addresses))
@@ -248,7 +276,7 @@ class NetworkSetup:
     async def known_neighbours(self, group: str) -> Mapping[Address, str]:
         """Address -> MAC address of the known neighbours on the group's service interface, but for services
         of this node: their owner asks in their name."""
-        interface = kernel.index_of(self._groups[group].service_interface)
+        interface = kernel.index_of(self._used(self._groups[group]))
         known = await _in_kernel(kernel.known_neighbours, interface) if interface else {}
         services = {address for net in self._groups.values() for address in net.addresses}
         return {address: mac for address, mac in known.items() if address not in services}
@@ -256,7 +284,7 @@ class NetworkSetup:
     async def drop_unresolved(self, group: str) -> None:
         """Throws away what waits in the kernel for a neighbour of the service interface: when its carrier
         is gone, and once more when the lease has run out, for until then packets pass the engine's gate."""
-        interface = kernel.index_of(self._groups[group].service_interface)
+        interface = kernel.index_of(self._used(self._groups[group]))
         if interface:  # else it has taken with it what waited
             await _in_kernel(kernel.drop_unresolved, interface)
 
@@ -324,8 +352,9 @@ async def install(owner: Owner, group: GroupNet) -> frozenset[int]:
 
 def _check_mac(socket: Netlink, group: GroupNet) -> None:
     """Raises KernelError."""
-    if group.mac and (why := station.obstacle(socket, group.service_interface, group.mac)):
-        raise kernel.KernelError(f"group {group.name}: {': '.join(why)}")
+    for interface in group.adapters if group.mac else ():
+        if why := station.obstacle(socket, interface, group.mac):
+            raise kernel.KernelError(f"group {group.name}: {': '.join(why)}")
 
 
 def _without_mac(group: GroupNet, why: str) -> RulesError:

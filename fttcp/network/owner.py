@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from fttcp.network import kernel, nft
+from fttcp.network import nft, station
 from fttcp.network.guardian import Guardian, end_of
 from fttcp.network.nft import Message, NftError, Table
 from fttcp.network.rules import Address, GroupNet, RulesError
@@ -170,7 +170,7 @@ class Owner:
 def _hooked(table: Table, group: GroupNet) -> bool:
     """Whether there is something that the table can be hooked to: an interface may be away for a while, and
     takes its chains with it."""
-    return table.family != nft.NETDEV or kernel.index_of(group.service_interface) != 0
+    return table.family != nft.NETDEV or bool(station.hooked(group))
 
 
 def _possible(owner: nft.Socket) -> tuple[Firewall, str]:

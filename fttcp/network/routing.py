@@ -155,16 +155,24 @@ def leads_over(kernel: Netlink, address: Address) -> int:
     return as_number(attributes(answer, _RTMSG.size).get(_RTA_OIF))
 
 
-def wanted_routes(kernel: Netlink, group: GroupNet, backup: bool) -> list[Route]:
-    """What the group's table is to hold: what the main table says of the service interface. Where that says
-    nothing any more (somebody has emptied it), what the table holds: the kernel takes away by itself what
-    leads nowhere."""
-    interface = index_of(group.service_interface)
+def wanted_routes(kernel: Netlink, group: GroupNet, adapter: str, backup: bool) -> list[Route]:
+    """What the group's table is to hold, over the adapter that is used: what the main table says of the
+    service interface. Where that says nothing any more (somebody has emptied it), what the table holds: the
+    kernel takes away by itself what leads nowhere. With another adapter in use both count, and what the main
+    table says of that one: it leads to the same network, and the first may be gone with its routes."""
     wanted: list[Route] = []
-    for version in group.families if interface else ():
-        over = routes_over(kernel, version, interface)
-        held = [] if over else _table_routes(kernel, version, table_of(group))
-        wanted += over or [one.route.without_role() for one in held if one.interface == interface]
+    present = {name: index for name in group.adapters if (index := index_of(name))}
+    for version in group.families if adapter in present else ():
+        routes: dict[tuple[IPv4Network | IPv6Network, int], Route] = {}
+        for name in dict.fromkeys((group.service_interface, adapter)):
+            for route in routes_over(kernel, version, present[name]) if name in present else ():
+                routes.setdefault((route.destination, route.priority), route)
+        if not routes or adapter != group.service_interface:
+            for held in _table_routes(kernel, version, table_of(group)):
+                if held.interface in present.values():
+                    route = held.route.without_role()
+                    routes.setdefault((route.destination, route.priority), route)
+        wanted += sorted(routes.values(), key=lambda route: route.gateway is not None)
     return [route.for_role(backup) for route in wanted]
 
 
@@ -187,13 +195,24 @@ class Synced(NamedTuple):
         return {one.destination.version for one in self.routes if not one.destination.is_link_local}
 
 
+def lead_over(kernel: Netlink, group: GroupNet, adapter: str, routes: Iterable[Route]) -> None:
+    """Has routes of the group's table, which were read before, lead over another adapter: in place, so that
+    no packet is without one. Raises KernelError for the first that cannot; the others do."""
+    table, interface = table_of(group), index_of(adapter)
+    ordered = sorted(routes, key=lambda route: route.gateway is not None)
+    do_all(
+        kernel,
+        [(f"route {one.destination} over {adapter}", _request(one, table, interface)) for one in ordered],
+    )
+
+
 def sync_routes(
-    kernel: Netlink, group: GroupNet, backup: bool, before: Collection[Route] = frozenset()
+    kernel: Netlink, group: GroupNet, adapter: str, backup: bool, before: Collection[Route] = frozenset()
 ) -> Synced:
     """Makes the group's table what the main table and the role ask for. Routes change in place: no packet is
     without one. `before`: what it held when it was left. Raises KernelError."""
-    table, interface = table_of(group), index_of(group.service_interface)
-    wanted = wanted_routes(kernel, group, backup)
+    table, interface = table_of(group), index_of(adapter)
+    wanted = wanted_routes(kernel, group, adapter, backup)
     existing = [one for version in FAMILY for one in _table_routes(kernel, version, table)]
     known, old = {one.route for one in existing if one.interface == interface}, set(before)
     lacking = [route for route in wanted if route not in known]
@@ -201,7 +220,7 @@ def sync_routes(
         kernel,
         [
             (
-                f"route {one.destination} over {group.service_interface} in table {table}",
+                f"route {one.destination} over {adapter} in table {table}",
                 _request(one, table, interface),
             )
             for one in lacking

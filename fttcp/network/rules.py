@@ -71,8 +71,20 @@ class GroupNet:
     """The source port of probes of the mirror."""
     opens: tuple[tuple[int, int, str], ...] = ()
     """Ports of others to which the service opens connections."""
+    standby_interfaces: tuple[str, ...] = ()
+    """Others to the network that `service_interface` is on: clients may come by any of them."""
     mac: bytes = b""
     """The MAC address that moves with the service; empty: it has that of the interface."""
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Where clients' packets may come in."""
+        return (self.service_interface, *self.standby_interfaces)
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """The same, and the peer link's."""
+        return tuple(dict.fromkeys((*self.adapters, self.peer_interface)))
 
     @property
     def probe_mark(self) -> int:
@@ -288,27 +300,19 @@ def _mirror(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[s
     fragments together before any of our rules sees them (net/netfilter/xt_socket.c), for IPv6 too.
     """
     for address in addresses:
-        for ports in _port_matches(group.ports_of("tcp")):
-            yield (
-                f"-A {chain} -i {group.service_interface} -d {address} -p tcp {ports} "
-                f"-j TEE --gateway {group.gateway(address.version)}"
-            )
-        for answers in _answers(group):
-            yield (
-                f"-A {chain} -i {group.service_interface} -d {address} -p tcp {answers} "
-                f"-j TEE --gateway {group.gateway(address.version)}"
-            )
-        for errors in _icmp_errors(address.version) if group.gateway(address.version) else ():
-            yield (
-                f"-A {chain} -i {group.service_interface} -d {address} {errors} "
-                f"-j TEE --gateway {group.gateway(address.version)}"
-            )
+        tee = f"-j TEE --gateway {group.gateway(address.version)}"
+        for interface in group.adapters:
+            here = f"-A {chain} -i {interface} -d {address}"
+            for ports in (*_port_matches(group.ports_of("tcp")), *_answers(group)):
+                yield f"{here} -p tcp {ports} {tee}"
+            for errors in _icmp_errors(address.version) if group.gateway(address.version) else ():
+                yield f"{here} {errors} {tee}"
         if group.ports_of("tcp"):
             probe = f"-A {chain} -i lo -d {address} -m mark --mark {group.probe_mark:#x}"
-            yield f"{probe} -j TEE --gateway {group.gateway(address.version)}"
+            yield f"{probe} {tee}"
             yield f"{probe} -j DROP"
         yield f"-A {chain} -i lo -d {address} -m mark --mark {group.mark:#x} -m socket -j RETURN"
-        for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
+        for interface in group.interfaces:
             for ports in _opened(group):
                 queue = _queue(group.queue_in, group.workers)
                 yield f"-A {chain} -i {interface} -d {address} -p tcp {ports} -j {queue}"
@@ -328,7 +332,7 @@ def _input(chain: str, group: GroupNet, addresses: list[Address]) -> Iterator[st
     if group.ports_of("udp"):
         rules.append(f"-p udp -j {_queue(group.queue_in, 1)}")
     for address in addresses:
-        for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
+        for interface in group.interfaces:
             yield from (f"-A {chain} -i {interface} -d {address} {rule}" for rule in rules)
             # whole, like SYNs; the workers look in turn
             for errors in _icmp_errors(address.version) if group.ports else ():

@@ -41,14 +41,25 @@ def obstacle(socket: Netlink, interface: str, mac: bytes) -> tuple[str, str] | N
 
 def contents(table: Table, group: GroupNet) -> Iterator[Message]:
     """All that is in the table."""
-    yield nft.make_chain(table, "to-us", _INGRESS, 0, group.service_interface)
+    for interface in hooked(group):
+        yield from _at(interface, table, group)
+
+
+def hooked(group: GroupNet) -> list[str]:
+    """The adapters that are there: one may be away for a while, and takes its chains with it."""
+    return [name for name in group.adapters if kernel.index_of(name)]
+
+
+def _at(interface: str, table: Table, group: GroupNet) -> Iterator[Message]:
+    to_us, from_us = f"to-us-{interface}", f"from-us-{interface}"
+    yield nft.make_chain(table, to_us, _INGRESS, 0, interface)
     own = [nft.payload(nft.LINK, _TO, _LENGTH), nft.compare(group.mac)]
-    yield nft.add_rule(table, "to-us", *own, nft.constant(_THIS_HOST), nft.set_meta(nft.PACKET_TYPE))
-    yield nft.make_chain(table, "from-us", _EGRESS, 0, group.service_interface)
+    yield nft.add_rule(table, to_us, *own, nft.constant(_THIS_HOST), nft.set_meta(nft.PACKET_TYPE))
+    yield nft.make_chain(table, from_us, _EGRESS, 0, interface)
     for address in group.addresses:
         ours = [
             *(nft.meta(nft.PROTOCOL), nft.compare(_ETHERTYPE[address.version])),
             *(nft.payload(nft.NETWORK, *_SOURCE[address.version]), nft.compare(address.packed)),
         ]
         bears = (nft.constant(group.mac), nft.write(nft.LINK, _FROM, _LENGTH))
-        yield nft.add_rule(table, "from-us", *ours, *bears)
+        yield nft.add_rule(table, from_us, *ours, *bears)

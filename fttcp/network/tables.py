@@ -125,12 +125,13 @@ def mirror(table: Table, group: GroupNet) -> Iterator[Message]:
     yield _leave(table, "mirror", _address(group, _DESTINATION, version, other=True))
     if gateway is not None:
         tee = nft.target("TEE", 1, gateway.packed.ljust(16, b"\0") + bytes(24))  # struct xt_tee_tginfo
-        here = _interface(nft.IIFNAME, group.service_interface)
-        if group.ports_of("tcp"):
-            yield nft.add_rule(table, "mirror", *here, *_protocol(_TCP), *_port(group), tee)
-        if group.opened_ports:
-            yield nft.add_rule(table, "mirror", *here, *_answer(group), *_other_port(group), tee)
-        yield nft.add_rule(table, "mirror", *here, *_icmp_errors(version), tee)
+        for interface in group.adapters:
+            here = _interface(nft.IIFNAME, interface)
+            if group.ports_of("tcp"):
+                yield nft.add_rule(table, "mirror", *here, *_protocol(_TCP), *_port(group), tee)
+            if group.opened_ports:
+                yield nft.add_rule(table, "mirror", *here, *_answer(group), *_other_port(group), tee)
+            yield nft.add_rule(table, "mirror", *here, *_icmp_errors(version), tee)
         if group.ports_of("tcp"):
             probe = [*_interface(nft.IIFNAME, "lo"), *_marked(group.probe_mark)]
             yield nft.add_rule(table, "mirror", *probe, tee, nft.verdict(nft.DROP))
@@ -184,7 +185,7 @@ def _answers(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     if not group.opened_ports:
         return
     yield nft.make_chain(table, "answers", _PREROUTING, _BEHIND_MANGLE)
-    for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
+    for interface in group.interfaces:
         here = [*_interface(nft.IIFNAME, interface), *_address(group, _DESTINATION, version)]
         yield nft.add_rule(table, "answers", *here, *_answer(group), _queue(group.queue_in, group.workers))
 
@@ -216,7 +217,7 @@ def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
     yield _leave(table, "input", _marked(group.mark))
     if group.opened_ports:  # the engine has seen it: _answers
         yield nft.add_rule(table, "input", *_answer(group), nft.verdict(nft.ACCEPT))
-    for interface in dict.fromkeys((group.service_interface, group.peer_interface)):
+    for interface in group.interfaces:
         from_there = _interface(nft.IIFNAME, interface)
         if group.ports_of("tcp"):
             if interface == group.peer_interface:
@@ -238,7 +239,7 @@ def _input(table: Table, group: GroupNet, version: int) -> Iterator[Message]:
 def _elsewhere(table: Table, group: GroupNet) -> Iterator[Message]:
     """What comes for the service by another interface no engine sees: the owner's server answers it,
     unprotected, and a backup's answers are dropped. It is counted. All else of TCP has left for a queue."""
-    for interface in dict.fromkeys((group.service_interface, group.peer_interface, "lo")):
+    for interface in dict.fromkeys((*group.interfaces, "lo")):
         yield nft.add_rule(table, "input", *_interface(nft.IIFNAME, interface), nft.verdict(nft.ACCEPT))
     yield nft.add_rule(table, "input", nft.counter())
 

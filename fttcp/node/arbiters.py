@@ -20,15 +20,16 @@ from fttcp.arbiter.settings import (
 )
 from fttcp.config import Config
 from fttcp.config.arbiter import EtcdSection, NoneSection, WitnessSection
-from fttcp.network.interface import hardware_address, has_carrier
+from fttcp.network.interface import has_carrier
 from fttcp.ownership.model import NS_PER_MS
 from fttcp.wire import keyfile
 from fttcp.wire.errors import WireError
 from fttcp.wire.witness import Keys
 
 
-def arbiter_settings(current: Callable[[], Config]) -> Settings:
-    """Return what ``open_arbiter`` wants; ``current`` gives the configuration as it is after reloads.
+def arbiter_settings(current: Callable[[], Config], adapter: Callable[[], str] | None = None) -> Settings:
+    """Return what ``open_arbiter`` wants; ``current`` gives the configuration as it is after reloads,
+    ``adapter`` the service interface of now.
 
     Raises ArbiterError, WireError (a key that will not serve), OSError (no such interface).
     """
@@ -38,7 +39,7 @@ def arbiter_settings(current: Callable[[], Config]) -> Settings:
         return _witness(config, section.witness)
     if section.kind == "etcd" and section.etcd is not None:
         return _etcd(config, section.etcd)
-    return _none(current, section.none or NoneSection())
+    return _none(current, section.none or NoneSection(), adapter or (lambda: config.node.service_interface))
 
 
 async def examine(config: Config) -> dict[str, Any]:
@@ -77,20 +78,18 @@ async def witness_answers_to(config: Config, key: bytes) -> bool:
         await arbiter.close()
 
 
-def _none(current: Callable[[], Config], section: NoneSection) -> NoneSettings:
+def _none(current: Callable[[], Config], section: NoneSection, adapter: Callable[[], str]) -> NoneSettings:
     config = current()
-    interface = config.node.service_interface
 
     def services(name: str) -> tuple[Address, ...]:
         return next((group.ip_addresses for group in current().group if group.name == name), ())
 
     return NoneSettings(
         node=config.node.name,
-        interface=interface,
-        mac=hardware_address(interface),
+        interface=adapter,
         services=services,
         references=[ip_address(text) for text in config.reference.addresses] if config.reference else [],
-        carrier=lambda: has_carrier(interface),
+        carrier=lambda: has_carrier(adapter()),
         probe_ms=section.probe_ms,
         reference_ms=section.reference_ms,
     )

@@ -130,9 +130,13 @@ def service_mac(config: Config, group: GroupSection) -> bytes:
     return bytes.fromhex(group.mac.replace(":", "")) if group.mac else b""
 
 
-def engine_settings(config: Config, group: GroupSection, secrets: Secrets) -> EngineSettings:
-    """Return what the engine of a group needs to know."""
+def engine_settings(
+    config: Config, group: GroupSection, secrets: Secrets, adapter: str = ""
+) -> EngineSettings:
+    """Return what the engine of a group needs to know; ``adapter``: where the service addresses are now, if
+    not at `service_interface`."""
     node, timing, limits = config.node, group.timing, group.limits
+    adapter = adapter or node.service_interface
     whole = group.renew == "history"
     return EngineSettings(
         keys=secrets.keys,
@@ -140,7 +144,8 @@ def engine_settings(config: Config, group: GroupSection, secrets: Secrets) -> En
         node_id=identity.node_id(node.name),
         boot_id=randbits(64) or 1,
         peers=tuple(peer_settings(peer) for peer in config.peer),
-        service_interface=node.service_interface,
+        service_interface=adapter,
+        standby_interfaces=tuple(name for name in node.adapters if name != adapter),
         peer_interface=node.peer_interface,
         service_mac=service_mac(config, group) or bytes(6),
         service_addresses=tuple(group.addresses),
@@ -243,6 +248,7 @@ def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
         ports=group.port_list,
         opens=group.opened_ports,
         service_interface=config.node.service_interface,
+        standby_interfaces=tuple(config.node.standby_interfaces),
         peer_interface=config.node.peer_interface,
         mac=service_mac(config, group),
         mirror_gateway4=remote if isinstance(remote, IPv4Address) and mirrored else None,

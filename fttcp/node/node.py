@@ -27,11 +27,11 @@ from fttcp.group.group import GroupRuntime
 from fttcp.group.recording import Recorder
 from fttcp.group.secrets import Secrets
 from fttcp.group.servers import make_caretaker
-from fttcp.network.carrier import CarrierMonitor
 from fttcp.network.kernel import KernelError
 from fttcp.network.network import NetworkSetup
 from fttcp.network.record import RECORD
 from fttcp.network.rules import GroupNet, RulesError
+from fttcp.node.adapters import AdapterKeeper
 from fttcp.node.arbiters import arbiter_settings, change_keys
 from fttcp.node.assembly import (
     EngineFactory,
@@ -56,7 +56,6 @@ from fttcp.planes.mirror import MirrorProbe
 from fttcp.report.notify import NotifyError
 from fttcp.report.reporting import Reporting
 from fttcp.server.process import RECORD as SERVERS_RECORD
-from fttcp.server.reference import ReferenceMonitor
 from fttcp.wire import clock
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KeyRing
@@ -90,9 +89,6 @@ class Node:
         self._network = NetworkSetup([group_net(config, group) for group in config.group], config.run_dir)
         self._groups: dict[str, GroupRuntime] = {}
         self._secrets = Secrets(KeyRing(()))
-        self._frontend = Frontend(config, self._groups, reporting, self.reload)
-        self._carrier = CarrierMonitor(config.node.service_interface, self._carrier_changed)
-        self._reference: ReferenceMonitor | None = None
         self._tasks: set[asyncio.Task[bool]] = set()
         self._arbiter: ArbiterClient | None = None
         self._liveness: Liveness | None = None
@@ -108,6 +104,11 @@ class Node:
             self._changing,
             self._feed_ground,
         )
+        self._adapters = AdapterKeeper(
+            *(config, self._network, self._groups, self._history, self._spawn),
+            self._house.look_after_network,
+        )
+        self._frontend = Frontend(config, self._groups, reporting, self.reload, self._adapters)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT; SIGHUP reloads. Raises one of START_ERRORS if the node cannot start;
@@ -169,7 +170,8 @@ class Node:
 
     async def _start(self) -> None:
         self._secrets = Secrets.read(self._config)
-        self._arbiter_settings = arbiter_settings(lambda: self._config)
+        self._adapters.start()
+        self._arbiter_settings = arbiter_settings(lambda: self._config, lambda: self._adapters.used)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
         await self._network.apply()  # first of all that this host has once: it tells of another daemon
         self._liveness = Liveness(liveness_settings(self._config, self._secrets.keys))
@@ -180,15 +182,14 @@ class Node:
         for section in self._config.group:
             await self._prepare(section, self._secrets)
         await self._frontend.start()
-        carrier = self._carrier.start()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         for name in self._groups:
             await self._start_group(name)
-        self._watch_reference()
+        self._adapters.ask_references()
         gc.collect()
         gc.freeze()
         self._spawn(self._house.keep())
-        self._history.add("started", pid=os.getpid(), carrier=carrier)
+        self._history.add("started", pid=os.getpid(), carrier=self._adapters.carrier)
         self._house.tell_firewall()
         self._house.tell_capacity()
 
@@ -201,7 +202,7 @@ class Node:
         epochs = EpochFile(Path(self._config.node.state_dir), name)
         stored = await asyncio.to_thread(epochs.load)  # other groups may run already, here and below
         await asyncio.to_thread(lockstep.prepare, self._config, section, secrets.keys)
-        wanted = engine_settings(self._config, section, secrets)
+        wanted = engine_settings(self._config, section, secrets, self._adapters.used)
         settings = core_settings(self._config, section, secrets, stored, wanted.boot_id)
         assert self._arbiter is not None and self._liveness is not None
         engine = factory(wanted, self._liveness)  # last: nobody closes it before it is among the groups
@@ -216,7 +217,7 @@ class Node:
             lambda count: self._maintenance.save(name, count),
             epochs.save,
             secrets.keys,
-            self._config.node.service_interface,
+            self._adapters.used,
             MirrorProbe(group_net(self._config, section), wanted) if section.mode == "connection" else None,
             lambda: self._spawn(self._network.drop_unresolved(name)),
         )
@@ -243,19 +244,8 @@ class Node:
             group.server.start()
         self._spawn(self._house.know_neighbours(name))
         group.feed(ev.MaintenanceChanged(pauses))
-        group.feed(ev.CarrierChanged(self._carrier.carrier))
+        self._adapters.greet(group)
         self._feed_ground(name)
-        if self._reference is not None:
-            group.feed(ev.ReferenceChanged(self._reference.reachable))
-
-    def _watch_reference(self) -> None:
-        settings = self._config.reference
-        if settings is not None:
-            interface = self._config.node.service_interface
-            self._reference = ReferenceMonitor(
-                settings, interface, self._reference_changed, self._history.add
-            )
-            self._reference.start()
 
     # ------------------------------------------------------------------ down
 
@@ -288,9 +278,7 @@ class Node:
                 down.callback(group.close)
             down.push_async_callback(self._stop_servers, groups)
             down.push_async_callback(self._frontend.close)
-            if self._reference is not None:
-                down.push_async_callback(self._reference.close)
-            down.callback(self._carrier.close)
+            down.push_async_callback(self._adapters.close)
         self._history.add("stopped")
 
     @staticmethod
@@ -432,24 +420,10 @@ class Node:
 
     # ------------------------------------------------------------------ while running
 
-    def _carrier_changed(self, up: bool) -> None:
-        for group in self._groups.values():
-            group.feed(ev.CarrierChanged(up))
-        self._history.add("carrier", "info" if up else "warning", up=up)
-        if up:
-            self._spawn(self._house.look_after_network())
-        else:
-            for name in self._groups:
-                self._spawn(self._network.drop_unresolved(name))
-
     def _feed_ground(self, name: str) -> None:
         group = self._groups[name]
         if group.ground is not None:
             group.feed(ev.GroundChanged(group.ground.serving))
-
-    def _reference_changed(self, reachable: bool) -> None:
-        for group in self._groups.values():
-            group.feed(ev.ReferenceChanged(reachable))
 
     def _shape_routes(self, group: str, backup: bool) -> None:
         if group in self._groups:

@@ -220,6 +220,9 @@ class Engine(Protocol):
     def announce(self, rounds: int, interval_ns: int) -> None:
         """See ftt_engine_announce()."""
 
+    def use_interface(self, name: str) -> None:
+        """See ftt_engine_use_interface()."""
+
     def status(self) -> EngineStatus:
         """Return a snapshot."""
 
@@ -320,6 +323,8 @@ class EngineSettings:
     queue_maxlen: int
     compare: bool
     detach_divergent: bool
+    standby_interfaces: tuple[str, ...] = ()
+    """Others over which the service may be reached later."""
     service_mac: bytes = bytes(6)
     """Where neighbours find the service; zeros: at the service interface's own MAC address."""
     announce_refresh_ns: int = 0

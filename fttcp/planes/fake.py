@@ -179,6 +179,9 @@ class FakeEngine:
         self.orders.append(("announce", rounds))
         self.post(EventKind.ANNOUNCED)
 
+    def use_interface(self, name: str) -> None:
+        self.orders.append(("use_interface", name))
+
     def status(self) -> EngineStatus:
         return EngineStatus(
             mode=self.mode,

@@ -255,6 +255,11 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_engine_announce(self._engine, rounds, interval_ns)
 
+    def use_interface(self, name: str) -> None:
+        """See abi.h. Raises EngineError."""
+        if lib.ftt_engine_use_interface(self._engine, name.encode()) != 0:
+            raise EngineError(f"{name!r} is no name of an interface")
+
     def status(self) -> EngineStatus:
         """Return a snapshot."""
         lib.ftt_engine_status(self._engine, self._status)

@@ -103,11 +103,14 @@ class Queue:
 def check_mtu(settings: EngineSettings) -> None:
     """Raise EngineError when an interface may bring packets that are not shown whole."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for interface in dict.fromkeys((settings.service_interface, settings.peer_interface)):
+        here = (settings.service_interface, *settings.standby_interfaces, settings.peer_interface)
+        for interface in dict.fromkeys(here):
             request = struct.pack("16si12x", interface.encode(), 0)
             try:
                 answer = fcntl.ioctl(any_socket, _SIOCGIFMTU, request)
             except OSError as error:
+                if interface in settings.standby_interfaces and error.errno == errno.ENODEV:
+                    continue
                 raise EngineError(f"interface {interface}: {error.strerror}") from error
             (mtu,) = struct.unpack_from("i", answer, 16)
             if mtu > SHOWN_MAX:

@@ -36,15 +36,22 @@ class ReferenceMonitor:
     """Tells when all reference addresses are lost, and when one is back."""
 
     def __init__(
-        self, settings: ReferenceSection, interface: str, on_change: Callable[[bool], None], note: Note
+        self,
+        settings: ReferenceSection,
+        interface: str,
+        on_change: Callable[[ReferenceMonitor], None],
+        note: Note,
     ) -> None:
-        """``on_change`` is called in the loop; at first the addresses are taken to be reachable."""
+        """``on_change`` is called in the loop when ``reachable`` or ``answered`` has changed; at first the
+        addresses are taken to be reachable."""
         self._settings, self._interface = settings, interface
         self._addresses = [ip_address(text) for text in settings.addresses]
         self._on_change, self._note = on_change, note
         self._thresholds = Thresholds(settings.rise, settings.fall, up=True)
         self._task: asyncio.Task[None] | None = None
         self._said: dict[str, str] = {}
+        self.answered = True
+        """At least one did when they were asked last."""
 
     @property
     def reachable(self) -> bool:
@@ -88,15 +95,14 @@ class ReferenceMonitor:
         return said == "answers"
 
     def _take(self, good: bool) -> None:
-        before = self.reachable
+        before = self.reachable, self.answered
         self._thresholds.take(good)
-        if self.reachable == before:
-            return
-        if self.reachable:
-            self._note("reference-found", "info", addresses=dict(self._said))
-        else:
-            self._note("reference-lost", "warning", addresses=dict(self._said))
-        self._on_change(self.reachable)
+        self.answered = good
+        if self.reachable != before[0]:
+            kind, level = ("reference-found", "info") if self.reachable else ("reference-lost", "warning")
+            self._note(kind, level, interface=self._interface, addresses=dict(self._said))
+        if (self.reachable, good) != before:
+            self._on_change(self)
 
 
 async def echo(address: Address, interface: str) -> None:

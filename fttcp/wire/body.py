@@ -31,6 +31,7 @@ _MOST_RELEASE = 32
 _DIGEST_BYTES = 3
 _MOST_TERMS = 32
 _MAC_BYTES = 6
+_MOST_INTERFACE = 15
 _MOST_VERSION = 255
 _U64 = 2**64 - 1
 _MAX_PRIORITY = 2**31 - 1
@@ -50,6 +51,18 @@ class ClockWord:
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterWord:
+    """What a node tells of one of its adapters to the service network."""
+
+    name: str
+    used: bool
+    """The service addresses are at it when this node serves."""
+    carrier: bool
+    reference: bool
+    """A reference address answers over it, or none is asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Aside:
     """What a body bears that is not for the role machine. A sender need not tell it."""
 
@@ -62,6 +75,8 @@ class Aside:
     probe: int = 0
     """The number of the last probes that the sender sent through its mirror; 0: none."""
     clock: ClockWord | None = None
+    adapters: tuple[AdapterWord, ...] = ()
+    """In their order; () from a node that has one only."""
 
 
 def encode(body: Body, aside: Aside = Aside()) -> bytes:
@@ -111,10 +126,13 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         fields["ck"] = body.checkpoint
     if aside.clock is not None:
         fields["wc"] = [aside.clock.wall_ahead_ns, *chain.from_iterable(aside.clock.delays_ns.items())]
+    if aside.adapters:
+        fields["ad"] = {one.name: one.used | one.carrier << 1 | one.reference << 2 for one in aside.adapters}
     try:
         packed: bytes = msgpack.packb(fields)
-        if len(packed) > MAX_BYTES and fields.pop("wc", None):  # people can do without it
-            packed = msgpack.packb(fields)
+        for key in ("wc", "ad"):  # people can do without them
+            if len(packed) > MAX_BYTES and fields.pop(key, None):
+                packed = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:
         raise WireError(f"body of group {body.group!r} cannot be encoded: {error}") from error
     if decode(packed) != body:
@@ -193,6 +211,7 @@ def aside_of(raw: Fields) -> Aside:
         service_mac=_mac(raw, "sm"),
         probe=_integer(raw, "pr", _U64) if "pr" in raw else 0,
         clock=_clock(raw["wc"]) if "wc" in raw else None,
+        adapters=_adapters(raw["ad"]) if "ad" in raw else (),
     )
 
 
@@ -201,6 +220,17 @@ def _mac(raw: Fields, key: str) -> bytes:
     if not isinstance(mac, bytes) or len(mac) not in (0, _MAC_BYTES):
         raise WireError(f"body.{key}: {mac!r:.80} is not a MAC address")
     return mac
+
+
+def _adapters(told: Any) -> tuple[AdapterWord, ...]:
+    if not isinstance(told, dict) or not all(
+        isinstance(name, str) and len(name) <= _MOST_INTERFACE and type(bits) is int and 0 <= bits < 8
+        for name, bits in told.items()
+    ):
+        raise WireError(f"body.ad: {told!r:.80} does not name adapters, each with three bits")
+    return tuple(
+        AdapterWord(name, bool(bits & 1), bool(bits & 2), bool(bits & 4)) for name, bits in told.items()
+    )
 
 
 def _clock(told: Any) -> ClockWord:

@@ -339,6 +339,20 @@ void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns
 		ftt_beat_change_patience(e->beat, peer, lost_ns, suspect_ns);
 }
 
+int ftt_engine_use_interface(struct ftt_engine *e, const char *interface)
+{
+	char name[sizeof(e->cfg.service_interface)] = "";
+
+	if (!*interface || strlen(interface) >= sizeof(name))
+		return EINVAL;
+	strcpy(name, interface);
+	if (e->neigh)
+		ftt_neigh_use_interface(e->neigh, name);
+	else
+		memcpy(e->cfg.service_interface, name, sizeof(name));
+	return 0;
+}
+
 void ftt_engine_set_neighbours(struct ftt_engine *e, const struct ftt_neighbour *known, uint32_t n)
 {
 	if (e->neigh)

@@ -172,6 +172,7 @@ void ftt_neighbours_close(struct ftt_neighbours *all); /* after all groups have 
 struct ftt_neigh *ftt_neigh_attach(struct ftt_neighbours *all, struct ftt_engine *e, char *err, size_t err_len);
 void ftt_neigh_detach(struct ftt_neigh *n); /* when it returns, the thread does not know of it any more; NULL is allowed */
 void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known, uint32_t count);
+void ftt_neigh_use_interface(struct ftt_neigh *n, const char interface[16]); /* zeros behind the name */
 void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns);
 void ftt_neigh_refresh(struct ftt_neigh *n, uint64_t every_ns); /* 0: never */
 /* One round to all in the caller's thread: when it returns, the frames are out. */

@@ -3,6 +3,10 @@
 #define _GNU_SOURCE
 #include <poll.h>
 #include <string.h>
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <unistd.h>
 #include "neigh_rig.h"
 
 static void test_answers_under_the_lease_only(void)
@@ -419,6 +423,31 @@ static void test_interface_changes_are_survived(void)
 	fake_drain(&e, FTT_EV_ANNOUNCED);
 }
 
+/* The call itself tells neighbours; the thread answers there next, and in the rounds that follow. */
+static void test_the_service_moves_to_another_interface(void)
+{
+	struct sockaddr_ll where = {.sll_family = AF_PACKET, .sll_protocol = htons(0x0003)};
+	const char svc1[IF_NAMESIZE] = "svc1", absent[IF_NAMESIZE] = "absent0";
+	int before = wire;
+
+	run("ip link add svc1 address 02:00:00:00:01:04 type veth peer name client1 && ip link set client1 up && "
+	    "ip link set svc1 up && until ip link show svc1 | grep -q 'state UP'; do sleep 0.01; done");
+	wire = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	where.sll_ifindex = (int)if_nametoindex("client1");
+	CHECK(!bind(wire, (struct sockaddr *)&where, sizeof(where)));
+	fake_drain(&e, FTT_EV_ANNOUNCED);
+	speaker = 4;
+	ftt_neigh_use_interface(e.neigh, svc1);
+	CHECK_EQ(fake_wait(&e, FTT_EV_ANNOUNCED).value, 5);
+	CHECK_EQ(fake_wait(&e, FTT_EV_MAC_CHANGED).value, 0x020000000104);
+	expect_announced("ARNAR");
+	check_answers_from(4);
+	ftt_neigh_use_interface(e.neigh, absent);
+	ftt_neigh_use_interface(e.neigh, svc1);
+	check_answers_from(4);
+	close(before);
+}
+
 /* The kernel joined ff02::1:ff00:100 on svc0, and so reports it to switches that snoop. */
 static void test_solicited_node_group_is_joined(void)
 {
@@ -458,6 +487,7 @@ int main(void)
 	test_many_groups_make_no_burst();
 	test_interface_changes_are_survived();
 	test_solicited_node_group_is_joined();
+	test_the_service_moves_to_another_interface();
 	close_neighbours();
 	return 0;
 }

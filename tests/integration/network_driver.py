@@ -118,6 +118,12 @@ async def run(script: str) -> str:
     return (await shell.communicate())[0].decode()
 
 
+async def use(setup: network.NetworkSetup, left: str, name: str) -> None:
+    """Move the service addresses to another adapter."""
+    setup.use_adapter(name)
+    await setup.follow_adapter(left)
+
+
 def die_after(name: str) -> None:
     module = next(one for one in (kernel, routing, network) if hasattr(one, name))
     original = getattr(module, name)
@@ -135,6 +141,8 @@ def die_after(name: str) -> None:
 
 async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
     web = group("web", SERVICE4) if "ipv4" in options else group("web", SERVICE4, SERVICE6)
+    if "adapters" in options:
+        web = replace(web, standby_interfaces=("svc1",))
     firewall = next((Firewall(option) for option in options if option in FIREWALLS), None)
     setup = network.NetworkSetup([web], run_dir, firewall)
     moved = replace(web, mirror_gateway4=ip_address("10.78.0.3"), mirror_gateway6=ip_address("fd78::3"))
@@ -167,6 +175,10 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
             "mac=$(ip neigh show 10.77.0.10 dev svc0 | grep -o 'lladdr [^ ]*'); "
             "for service in 10.77.0.100 fd77::100; do ip neigh replace $service $mac dev svc0; done"
         ),
+        "use-svc1": lambda: use(setup, "svc0", "svc1"),
+        "use-svc0": lambda: use(setup, "svc1", "svc0"),
+        "svc0-gone": lambda: run("ip link del svc0"),
+        "table": lambda: run("ip route show table 47700; ip -6 route show table 47700"),
         "inject": lambda: asyncio.to_thread(inject, web.mark),
         "main-empty": lambda: run("ip route flush table main; ip route show table 47700"),
         "restored": lambda: restored(setup),
@@ -193,7 +205,8 @@ async def main(run_dir: Path, options: list[str], steps: list[str]) -> None:
 
 if __name__ == "__main__":
     words = sys.argv[2:]
-    chosen = [word for word in words if word == "ipv4" or word in FIREWALLS or word.startswith("die:")]
+    options = {"ipv4", "adapters", *FIREWALLS}
+    chosen = [word for word in words if word in options or word.startswith("die:")]
     for option in chosen:
         if option.startswith("die:"):
             die_after(option.removeprefix("die:"))

@@ -9,11 +9,11 @@ import time
 from ipaddress import ip_address
 
 from fttcp.arbiter.probe import Prober
-from fttcp.network.interface import hardware_address
 
 
 async def main(interface: str, what: str, window_s: str, *addresses: str) -> None:
-    prober = Prober(interface, hardware_address(interface))
+    places = [interface]
+    prober = Prober(lambda: places[0])
     asked = [ip_address(text) for text in addresses]
     print("ready", file=sys.stderr, flush=True)
     began = time.monotonic()
@@ -28,6 +28,13 @@ async def main(interface: str, what: str, window_s: str, *addresses: str) -> Non
         watch = prober.watch(asked, 0.001)
         await asyncio.sleep(float(window_s))
         answer = await watch.claimed(0.001)
+    elif what == "moved":
+        watch = prober.watch(asked[:1], 2 * float(window_s))
+        await asyncio.sleep(float(window_s))
+        places[0] = "lo"
+        answer = [await watch.claimed(float(window_s)), await prober.claimed(asked, float(window_s))]
+        places[0] = interface
+        answer.append(await prober.claimed(asked, 20))
     else:
         answer = await prober.reachable(asked, float(window_s))
     print(json.dumps({"answer": answer, "took_ms": (time.monotonic() - began) * 1000}))

@@ -56,6 +56,12 @@ def test_silence_is_taken_for_what_it_is_after_the_window(net: Net, address: str
     assert answer["answer"] == "" and answer["took_ms"] >= 50
 
 
+def test_what_was_seen_over_another_adapter_is_no_answer(net: Net) -> None:
+    """Nobody answers over one that has failed."""
+    answer = probe(net, "moved", 0.05, "10.77.0.77", "10.77.0.10")["answer"]
+    assert answer == [None, "", f"10.77.0.10 is at {net.client.mac('eth0')} on svc0"]
+
+
 def test_a_watch_says_what_came_until_it_is_asked(net: Net) -> None:
     assert (
         probe(net, "watch", 20, "10.77.0.10")["answer"]

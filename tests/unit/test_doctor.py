@@ -36,6 +36,7 @@ MACHINE = Machine(
 SERVICE4 = ip_address("10.77.0.100")
 SITE = Site(
     service_interface="svc0",
+    standby_interfaces=(),
     peer_interface="peer0",
     links=(("peer0", ip_address("10.78.0.1")),),
     multicast=frozenset({"svc0"}),

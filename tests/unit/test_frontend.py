@@ -28,6 +28,7 @@ from fttcp.group import lockstep
 from fttcp.report.events import Event, History
 from fttcp.report.notify import HookSink
 from fttcp.report.reporting import Reporting
+from fttcp.wire.body import AdapterWord
 from tests.groups import pair
 from tests.unit.test_config import GOOD
 
@@ -40,6 +41,23 @@ def config_in(tmp_path: Path, extra: str = "") -> Config:
     return load(tmp_path / "node.toml")
 
 
+class Two:
+    """The adapters of a node that has two."""
+
+    used = "svc0"
+
+    def order(self, name: str) -> str:
+        """Move."""
+        if name != "svc1":
+            return f"{name} has no carrier"
+        self.used = name
+        return ""
+
+    def words(self) -> tuple[AdapterWord, ...]:
+        """The first alone has a carrier."""
+        return AdapterWord("svc0", True, True, True), AdapterWord("svc1", False, False, True)
+
+
 @asynccontextmanager
 async def frontend(tmp_path: Path, extra: str = "") -> AsyncIterator[tuple[Frontend, Any, Any]]:
     """alpha's face, and both groups."""
@@ -50,7 +68,7 @@ async def frontend(tmp_path: Path, extra: str = "") -> AsyncIterator[tuple[Front
     async with pair() as (alpha, _, beta, _):
         config = config_in(tmp_path, extra)
         reporting = Reporting(config.node)
-        face = Frontend(config, {"web": alpha}, reporting, refuse)
+        face = Frontend(config, {"web": alpha}, reporting, refuse, Two())
         try:
             await face.start()
             yield face, alpha, beta
@@ -91,6 +109,27 @@ def test_the_control_socket_answers_and_refuses(tmp_path: Path) -> None:
             assert refused == {"error": "no", "reason": "needs-restart", "restart": ["node.name"]}
             assert (await ask(path, b'{"op": "switchover", "group": "web"}'))["started"]
         assert not path.exists()
+
+    asyncio.run(test())
+
+
+def test_the_service_addresses_are_moved_to_another_adapter(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with frontend(tmp_path):
+            path = tmp_path / "control.sock"
+            for request, error in (
+                (b'{"op": "adapter"}', "needs a name"),
+                (b'{"op": "adapter", "name": "eth9"}', "eth9 has no carrier"),
+            ):
+                refused = await ask(path, request)
+                assert error in refused["error"] and refused["used"] == "svc0"
+            moved = await ask(path, b'{"op": "adapter", "name": "svc1"}')
+            assert (moved["adapter"], moved["before"]) == ("svc1", "svc0")
+            adapters = (await ask(path, b'{"op": "status"}'))["adapters"]
+            assert adapters["alpha"][1] == {
+                "name": "svc1", "used": False, "carrier": False, "reference": True,
+            }  # fmt: skip
+            assert "beta" not in adapters, "it has one, and tells nothing"
 
     asyncio.run(test())
 

@@ -44,7 +44,14 @@ def status(*groups: dict[str, Any]) -> dict[str, Any]:
     node = {"node": "alpha", "cluster": "c", "version": "1", "outlets": [{"name": "log", "lost": 1}]}
     peers = [{"name": "beta", "links": LINKS}]
     clocks = {"beta": {"ahead_ms": -1500.0, "error_ms": 0.5, "apart": True}}
-    told = {"peers": peers, "clocks": clocks, "event_counts": {"role": 2}, "sync": [COPY]}
+    adapters = {"alpha": [{"name": "svc0", "used": True, "carrier": True, "reference": False}]}
+    told = {
+        "adapters": adapters,
+        "peers": peers,
+        "clocks": clocks,
+        "event_counts": {"role": 2},
+        "sync": [COPY],
+    }
     return {**node, "groups": list(groups), **told}
 
 
@@ -98,6 +105,8 @@ def test_each_number_is_what_status_tells() -> None:
         "fttcp_arbiter_answer_age_seconds{group=web}": 0.25,
         "fttcp_arbiter_lease_seconds{group=web}": 1.5,
         "fttcp_arbiter_awaited{group=web}": 0,
+        "fttcp_adapter_used{adapter=svc0}": 1,
+        "fttcp_adapter_reference{adapter=svc0}": 0,
         "fttcp_key_exchange{group=web}": 1,
         "fttcp_heartbeat_thread{group=web,property=realtime}": 1,
         "fttcp_heartbeat_thread{group=web,property=locked}": 0,

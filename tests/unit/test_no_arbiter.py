@@ -69,8 +69,7 @@ def beta(
 ) -> NetworkArbiter:
     settings = NoneSettings(
         "beta",
-        "svc0",
-        "",
+        lambda: "svc0",
         {"web": [SERVICE]}.__getitem__,
         [ROUTER] if reference else [],
         lambda: carrier,

@@ -19,7 +19,7 @@ from fttcp.wire.keyfile import KeyRing
 from tests.unit.test_frontend import config_in
 
 PARTS = [
-    *("carrier", "reference", "frontend", "server one", "server two", "engine", "liveness", "arbiter"),
+    *("adapters", "frontend", "server one", "server two", "engine", "liveness", "arbiter"),
     "network",
 ]
 
@@ -44,8 +44,8 @@ def test_all_that_can_be_taken_down_is(fails: str) -> None:
     ended: list[str] = []
     part = {name: Part(name, fails, ended) for name in PARTS}
     node: Any = Node.__new__(Node)
-    node._tasks, node._history, node._carrier = set(), History("alpha"), part["carrier"]
-    for name in ("reference", "frontend", "arbiter"):
+    node._tasks, node._history = set(), History("alpha")
+    for name in ("adapters", "frontend", "arbiter"):
         setattr(node, f"_{name}", SimpleNamespace(close=part[name].end))
     node._liveness = SimpleNamespace(close=part["liveness"].close)
     node._network = SimpleNamespace(remove=part["network"].end)
@@ -80,14 +80,12 @@ def test_a_group_that_comes_later_is_read_of_beside_the_loop() -> None:
         machine=SimpleNamespace(settings=SimpleNamespace(cold=False)),
     )
     node: Any = Node.__new__(Node)
-    node._groups, node._maintenance, node._reference = {"web": group}, SimpleNamespace(load=load), None
-    node._house, node._carrier = (
-        SimpleNamespace(know_neighbours=lambda name: None),
-        SimpleNamespace(carrier=True),
-    )
+    node._groups, node._maintenance = {"web": group}, SimpleNamespace(load=load)
+    node._house = SimpleNamespace(know_neighbours=lambda name: None)
+    node._adapters = SimpleNamespace(greet=lambda group: group.feed("how adapters stand"))
     node._spawn = lambda work: None
     asyncio.run(node._start_group("web"))
-    assert steps == [("load", False), "server", "engine", ev.MaintenanceChanged(3), ev.CarrierChanged(True)]
+    assert steps == [("load", False), "server", "engine", ev.MaintenanceChanged(3), "how adapters stand"]
 
 
 @pytest.mark.parametrize("fails", ["epochs", "lockstep"])

@@ -169,6 +169,21 @@ def test_the_mac_addresses_of_a_node_come_over() -> None:
     assert body.aside_of(body.unpack(body.encode(BODY))) == body.Aside()
 
 
+def test_the_adapters_of_a_node_come_over() -> None:
+    said = body.Aside(
+        adapters=(body.AdapterWord("svc1", False, True, False), body.AdapterWord("svc0", True, False, True))
+    )
+    assert body.aside_of(body.unpack(body.encode(BODY, said))) == said
+
+
+@pytest.mark.parametrize(
+    "told", [7, ["svc0"], {"svc0": 8}, {"svc0": -1}, {"svc0": True}, {7: 1}, {"s" * 16: 1}]
+)
+def test_odd_words_of_adapters_are_refused(told: object) -> None:
+    with pytest.raises(WireError, match=r"body\.ad: "):
+        body.aside_of({"ad": told})
+
+
 @pytest.mark.parametrize("key", ["mc", "sm"])
 @pytest.mark.parametrize("told", [7, "servic", b"short", b"longer."])
 def test_an_odd_mac_address_is_refused(key: str, told: object) -> None:

@@ -150,7 +150,7 @@ struct ftt_config {
 	/* places, those of the node's heartbeats; the local address of link[0] is the same for all peers */
 	struct ftt_peer_config peer[FTT_MAX_PEERS];
 	uint32_t n_peers;
-	char service_interface[16];
+	char service_interface[16]; /* at the start; later: ftt_engine_use_interface() */
 	char peer_interface[16];
 	uint8_t service_mac[6]; /* where neighbours find the service; all zero: at the interface's own MAC address */
 	uint8_t service_addr[FTT_MAX_ADDRS][16];
@@ -411,5 +411,8 @@ void ftt_beat_set_patience(struct ftt_engine *e, uint32_t peer, uint64_t lost_ns
  * lately, or that are given here (the first FTT_MAX_NEIGHBOURS). Then again each announce_refresh_ns, after five minutes to all only. */
 void ftt_engine_set_neighbours(struct ftt_engine *e, const struct ftt_neighbour *known, uint32_t n);
 void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns);
+/* The service is behind this interface from now on, where the same neighbours are: under the lease they are told so before the call
+ * returns, and in rounds. It need not exist yet. 0, or EINVAL: no name of an interface. */
+int ftt_engine_use_interface(struct ftt_engine *e, const char *interface);
 
 #endif

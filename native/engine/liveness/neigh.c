@@ -20,7 +20,8 @@
  * message of rtnetlink about any link makes the thread look whether its sockets are still on the
  * interface of that name, and open new ones if not; a failure to open is tried again each second as
  * long as the interface exists. A new MAC address or index, a carrier that is back, and the kernel's
- * wish (a bond that changed its cable) make a holder of the lease announce itself anew. Errors in sending and receiving are part of such a change: a frame
+ * wish (a bond that changed its cable) make a holder of the lease announce itself anew. So does another
+ * interface that the service is to use from now on (ftt_neigh_use_interface). Errors in sending and receiving are part of such a change: a frame
  * is lost, as if on the wire.
  */
 #define _GNU_SOURCE
@@ -143,19 +144,40 @@ static void moved(struct ftt_neigh *n, const uint8_t before[6])
 		ftt_neigh_announce(n, FTT_NEIGH_ROUNDS, FTT_NEIGH_INTERVAL_NS);
 }
 
+/* Its sockets are closed when neighbours have been told: that waits for the kernel. */
+static void leave(struct ftt_neigh *n)
+{
+	if (n->left.open)
+		ftt_neigh_port_close(&n->left);
+	n->left = n->port;
+}
+
+/* One in a round, so that others need not wait for all. */
+static void close_what_was_left(struct ftt_neighbours *all)
+{
+	for (uint32_t g = 0; g < all->n_groups; g++)
+		if (all->group[g]->left.open) {
+			ftt_neigh_port_close(&all->group[g]->left);
+			ftt_neigh_wake(all);
+			return;
+		}
+}
+
 static void follow_interface(struct ftt_neigh *n, uint64_t now)
 {
 	const struct ftt_config *cfg = &n->engine->cfg;
 	struct ftt_neigh_port before = n->port;
 	bool notice = n->notice;
+	char interface[IF_NAMESIZE];
 	const char *what;
 	int error = 0;
 
 	n->notice = false;
 	n->retry_ns = 0;
-	if (!ftt_neigh_port_current(&n->port, cfg)) {
-		ftt_neigh_port_close(&n->port);
-		error = ftt_neigh_port_open(&n->port, cfg, &what);
+	ftt_neigh_interface(n, interface);
+	if (!ftt_neigh_port_current(&n->port, cfg, interface)) {
+		leave(n);
+		error = ftt_neigh_port_open(&n->port, cfg, interface, &what);
 		n->retry_ns = error && error != ENODEV ? now + NS : 0; /* ENODEV: its return will be told to us */
 	}
 	if (error)
@@ -203,17 +225,21 @@ static int arm(const struct ftt_neighbours *all)
 	return timerfd_settime(all->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) ? errno : 0;
 }
 
-/* What a group has to do now. */
-static void attend(struct ftt_neigh *n, uint64_t now, bool arp, bool nd, bool changed)
+/* What a group has to do now. True if it looked at its interface, and may have to announce itself next. */
+static bool attend(struct ftt_neigh *n, uint64_t now, bool arp, bool nd, bool changed)
 {
+	bool look;
+
 	ftt_neigh_announce_if_due(n, now);
 	if (arp)
 		drain(n, n->port.arp_fd, now, hear_arp);
 	if (nd)
 		drain(n, n->port.nd_fd, now, hear_nd);
 	ftt_neigh_defend_if_due(n, now);
-	if (changed || (n->retry_ns && now >= n->retry_ns))
+	look = atomic_exchange(&n->moving, false) || changed || (n->retry_ns && now >= n->retry_ns);
+	if (look)
 		follow_interface(n, now);
+	return look;
 }
 
 /* One wait, in which others may have their turn, and what followed from it. Returns 0 or an errno that cannot be survived. */
@@ -225,7 +251,7 @@ static int neigh_round(struct ftt_neighbours *all)
 	uint32_t n_fds = 3, changes = all->changes;
 	int error = arm(all), ready;
 	uint64_t now, ignored;
-	bool changed;
+	bool changed, looked = false;
 
 	if (error)
 		return error;
@@ -247,9 +273,11 @@ static int neigh_round(struct ftt_neighbours *all)
 	for (uint32_t g = 0; g < all->n_groups; g++) {
 		bool known = changes == all->changes; /* else the sockets may be another group's: the next round looks at them */
 
-		attend(all->group[g], now, known && fds[3 + 2 * g].revents, known && fds[4 + 2 * g].revents, changed);
+		looked |= attend(all->group[g], now, known && fds[3 + 2 * g].revents, known && fds[4 + 2 * g].revents, changed);
 	}
 	ftt_neigh_step(all, now);
+	if (!looked)
+		close_what_was_left(all);
 	return 0;
 }
 

@@ -8,9 +8,11 @@
 #ifndef FTTCP_NEIGH_H
 #define FTTCP_NEIGH_H
 #include <errno.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 #include <unistd.h>
 #include "engine/engine.h"
 #include "core/packet/address.h"
@@ -67,14 +69,17 @@ struct ftt_neigh {
 
 	/* the thread's own */
 	struct ftt_neigh_port port;
+	struct ftt_neigh_port left; /* the one before it, while it is open still */
 	uint64_t retry_ns;   /* when to look at the interface again; 0: not waiting */
 	bool notice;         /* the kernel wishes that its stations make themselves known */
 	struct ftt_neigh_rounds rounds;
 	struct ftt_neigh_claims claims;
 
 	_Atomic uint64_t refresh_ns; /* the holder of the lease announces itself so often; 0: not at all */
+	atomic_bool moving;   /* `interface` is another one than the port's */
 	pthread_mutex_t lock; /* guards everything below */
-	uint8_t mac[6];       /* port.mac, for other threads */
+	char interface[IF_NAMESIZE]; /* where the service is */
+	uint8_t mac[6];       /* what it has there, for other threads */
 	struct ftt_neighbour known[FTT_MAX_NEIGHBOURS];
 	uint32_t n_known;
 	uint64_t request;    /* counts ftt_neigh_announce() */
@@ -97,15 +102,24 @@ struct ftt_neighbours {
 };
 
 /* Looks up the interface and opens the sockets. 0, or errno and *what: the step that failed. */
-int ftt_neigh_port_open(struct ftt_neigh_port *p, const struct ftt_config *cfg, const char **what);
-void ftt_neigh_port_close(struct ftt_neigh_port *p);
+int ftt_neigh_port_open(struct ftt_neigh_port *p, const struct ftt_config *cfg, const char *interface, const char **what);
+void ftt_neigh_port_close(struct ftt_neigh_port *p); /* waits for the kernel, some ms for each socket */
 /* Are the sockets still on the interface of that name? Brings the MAC address and the carrier up to date. */
-bool ftt_neigh_port_current(struct ftt_neigh_port *p, const struct ftt_config *cfg);
+bool ftt_neigh_port_current(struct ftt_neigh_port *p, const struct ftt_config *cfg, const char *interface);
+/* The MAC address that the service has on an interface, asked by any socket. 0 or errno. */
+int ftt_neigh_mac_on(int fd, const struct ftt_config *cfg, const char *interface, uint8_t mac[6]);
 /* Sends one whole frame. False when the kernel did not take it. */
 bool ftt_neigh_port_send(const struct ftt_neigh_port *p, const uint8_t *frame, size_t len);
 int ftt_neigh_open_route(void); /* a socket that hears of every change of a link; -1 and errno */
 /* Does one of these messages of rtnetlink ask the stations on that interface to make themselves known? */
 bool ftt_neigh_wants_notice(const uint8_t *messages, size_t len, int ifindex);
+
+static inline void ftt_neigh_interface(struct ftt_neigh *n, char name[IF_NAMESIZE])
+{
+	pthread_mutex_lock(&n->lock);
+	memcpy(name, n->interface, IF_NAMESIZE);
+	pthread_mutex_unlock(&n->lock);
+}
 
 static inline void ftt_neigh_count(uint64_t *counter)
 {

@@ -76,9 +76,12 @@ static uint32_t tell_all(struct ftt_neigh *n, int direct_ifindex)
 
 void ftt_neigh_announce_now(struct ftt_neigh *n)
 {
-	int ifindex = (int)if_nametoindex(n->engine->cfg.service_interface);
 	struct ftt_event ev = {.kind = FTT_EV_ANNOUNCED};
+	char interface[IF_NAMESIZE];
+	int ifindex;
 
+	ftt_neigh_interface(n, interface);
+	ifindex = (int)if_nametoindex(interface);
 	ev.value = ifindex ? tell_all(n, ifindex) : 0;
 	ftt_event_post(n->engine, &ev);
 }

@@ -96,7 +96,8 @@ struct ftt_neigh *ftt_neigh_attach(struct ftt_neighbours *all, struct ftt_engine
 	}
 	n->node = all;
 	n->engine = e;
-	error = ftt_neigh_port_open(&n->port, &e->cfg, &what);
+	memcpy(n->interface, e->cfg.service_interface, sizeof(n->interface));
+	error = ftt_neigh_port_open(&n->port, &e->cfg, n->interface, &what);
 	memcpy(n->mac, n->port.mac, 6);
 	n->retry_ns = n->rounds.last_ns = ftt_now_ns(); /* what has changed before the thread knows of it */
 	n->refresh_ns = e->cfg.announce_refresh_ns;
@@ -127,8 +128,27 @@ void ftt_neigh_detach(struct ftt_neigh *n)
 	pthread_mutex_unlock(&all->turn);
 	ftt_neigh_wake(all); /* it waits for its sockets, which are closed now */
 	ftt_neigh_port_close(&n->port);
+	if (n->left.open)
+		ftt_neigh_port_close(&n->left);
 	pthread_mutex_destroy(&n->lock);
 	free(n);
+}
+
+/* The first announcement does not wait for the thread, which opens sockets there. */
+void ftt_neigh_use_interface(struct ftt_neigh *n, const char interface[IF_NAMESIZE])
+{
+	uint8_t mac[6];
+	bool there = !ftt_neigh_mac_on(n->node->direct_fd, &n->engine->cfg, interface, mac);
+
+	pthread_mutex_lock(&n->lock);
+	memcpy(n->interface, interface, sizeof(n->interface));
+	if (there)
+		memcpy(n->mac, mac, sizeof(n->mac));
+	pthread_mutex_unlock(&n->lock);
+	if (there && ftt_neigh_may_emit(n))
+		ftt_neigh_announce_now(n);
+	atomic_store(&n->moving, true);
+	ftt_neigh_wake(n->node);
 }
 
 void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known, uint32_t count)

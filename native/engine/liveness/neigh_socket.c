@@ -145,34 +145,46 @@ static int take_own_mac(const struct ftt_neigh_port *p, const struct ftt_config 
 	return setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &station, sizeof(station)) ? errno : 0;
 }
 
-/* Index, type and carrier of the interface, and the MAC address that the service has there. 0 or errno. */
-static int look_up(int fd, const struct ftt_config *cfg, int *ifindex, struct ftt_neigh_port *p)
+int ftt_neigh_mac_on(int fd, const struct ftt_config *cfg, const char *interface, uint8_t mac[6])
 {
 	struct ifreq r = {0};
 
-	memcpy(r.ifr_name, cfg->service_interface, sizeof(r.ifr_name));
-	if (ioctl(fd, SIOCGIFINDEX, &r))
-		return errno;
-	*ifindex = r.ifr_ifindex;
+	memcpy(r.ifr_name, interface, sizeof(r.ifr_name));
 	if (ioctl(fd, SIOCGIFHWADDR, &r))
 		return errno;
 	if (r.ifr_hwaddr.sa_family != ARPHRD_ETHER)
 		return EPROTOTYPE;
-	memcpy(p->mac, ftt_all_zero(cfg->service_mac, 6) ? (const uint8_t *)r.ifr_hwaddr.sa_data : cfg->service_mac, 6);
+	memcpy(mac, ftt_all_zero(cfg->service_mac, 6) ? (const uint8_t *)r.ifr_hwaddr.sa_data : cfg->service_mac, 6);
+	return 0;
+}
+
+/* Index and carrier of the interface, and the MAC address that the service has there. 0 or errno. */
+static int look_up(int fd, const struct ftt_config *cfg, const char *interface, int *ifindex, struct ftt_neigh_port *p)
+{
+	struct ifreq r = {0};
+	int error;
+
+	memcpy(r.ifr_name, interface, sizeof(r.ifr_name));
+	if (ioctl(fd, SIOCGIFINDEX, &r))
+		return errno;
+	*ifindex = r.ifr_ifindex;
+	error = ftt_neigh_mac_on(fd, cfg, interface, p->mac);
+	if (error)
+		return error;
 	if (ioctl(fd, SIOCGIFFLAGS, &r))
 		return errno;
 	p->running = (r.ifr_flags & (IFF_UP | IFF_RUNNING)) == (IFF_UP | IFF_RUNNING);
 	return 0;
 }
 
-static int open_all(struct ftt_neigh_port *p, const struct ftt_config *cfg, bool v4, bool v6, const char **what)
+static int open_all(struct ftt_neigh_port *p, const struct ftt_config *cfg, const char *interface, bool v4, bool v6, const char **what)
 {
 	int error, fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	*what = "look up the interface";
 	if (fd < 0)
 		return errno;
-	error = look_up(fd, cfg, &p->ifindex, p);
+	error = look_up(fd, cfg, interface, &p->ifindex, p);
 	close(fd);
 	if (error)
 		return error;
@@ -194,7 +206,7 @@ static int open_all(struct ftt_neigh_port *p, const struct ftt_config *cfg, bool
 	return p->mld_fd < 0 ? errno : join_groups(p, cfg);
 }
 
-int ftt_neigh_port_open(struct ftt_neigh_port *p, const struct ftt_config *cfg, const char **what)
+int ftt_neigh_port_open(struct ftt_neigh_port *p, const struct ftt_config *cfg, const char *interface, const char **what)
 {
 	bool v4 = false, v6 = false;
 	int error;
@@ -202,7 +214,7 @@ int ftt_neigh_port_open(struct ftt_neigh_port *p, const struct ftt_config *cfg, 
 	for (uint32_t i = 0; i < cfg->n_service_addrs; i++)
 		*(ftt_is_v4(cfg->service_addr[i]) ? &v4 : &v6) = true;
 	*p = (struct ftt_neigh_port){.arp_fd = -1, .nd_fd = -1, .mld_fd = -1};
-	error = open_all(p, cfg, v4, v6, what);
+	error = open_all(p, cfg, interface, v4, v6, what);
 	if (error)
 		ftt_neigh_port_close(p);
 	else
@@ -223,14 +235,14 @@ void ftt_neigh_port_close(struct ftt_neigh_port *p)
 	p->ifindex = 0;
 }
 
-bool ftt_neigh_port_current(struct ftt_neigh_port *p, const struct ftt_config *cfg)
+bool ftt_neigh_port_current(struct ftt_neigh_port *p, const struct ftt_config *cfg, const char *interface)
 {
 	int fd = p->arp_fd >= 0 ? p->arp_fd : p->nd_fd;
 	struct sockaddr_ll where;
 	socklen_t len = sizeof(where);
 	int ifindex;
 
-	if (!p->open || look_up(fd, cfg, &ifindex, p))
+	if (!p->open || look_up(fd, cfg, interface, &ifindex, p))
 		return false;
 	/* An interface may have left and come back under its old index; the socket was unbound then. */
 	return ifindex == p->ifindex && !getsockname(fd, (struct sockaddr *)&where, &len) &&
