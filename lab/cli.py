@@ -22,6 +22,7 @@ from lab.endure import endure
 from lab.errors import LabError, require_root
 from lab.faults import make_fault
 from lab.firewalls import RULE_ACTS
+from lab.groups import groups
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.network import ALL_NODES, ARBITERS, LINKS, NODES
@@ -350,5 +351,5 @@ def shell(lab: Lab) -> None:
     run(globals()["lab"], lab.name)
 
 
-for _command in (campaign, endure, run_command, new, compare, client):
+for _command in (campaign, endure, groups, run_command, new, compare, client):
     lab.add_command(_command)

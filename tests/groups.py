@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from fttcp.group.common import Common
 from fttcp.group.group import GroupRuntime
 from fttcp.ownership import events as ev
 from fttcp.ownership.model import NS_PER_MS, Phase, Settings
@@ -91,14 +92,20 @@ class Consent:
 
 
 def make_group(
-    name: str, peer: str, priority: int, on_lapse: Callable[[], None] = lambda: None
+    name: str,
+    peer: str,
+    priority: int,
+    on_lapse: Callable[[], None] = lambda: None,
+    common: Common | None = None,
 ) -> tuple[GroupRuntime, FakeEngine, History]:
     wanted = engine_settings(name)
     settings = Settings("web", name, (peer,), priority, LEASE, 1000, 5 * LEASE, boot_id=wanted.boot_id)
     engine = FakeEngine(wanted)
     machine = PairMachine(settings, clock.now_ns())
     history = History(name)
-    group = GroupRuntime(machine, engine, history, Consent(), lambda backup: None, on_lapse=on_lapse)
+    group = GroupRuntime(
+        machine, engine, history, Consent(), lambda backup: None, on_lapse=on_lapse, common=common
+    )
     return group, engine, history
 
 

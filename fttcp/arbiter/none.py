@@ -142,6 +142,8 @@ class NetworkArbiter:
         if not settings.carrier():
             return "the service interface has no carrier"
         try:
+            if not settings.references:  # many groups may ask at once, and what needs no task begins none
+                return await self._taken(group)
             cut_off, taken = await asyncio.gather(self._cut_off(), self._taken(group))
         except OSError as error:
             return f"the service network cannot be asked: {error.strerror or error}"

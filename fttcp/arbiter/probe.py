@@ -18,6 +18,7 @@ from array import array
 from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -33,6 +34,8 @@ _FRAME_MAX = 2048
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 _ALL_SOLICITED = IPv6Address("ff02::1:ff00:0").packed[:13]
 _PROBE_EVERY_S = 0.001
+_SHARE = 4
+"""Between two rounds of probes passes at least so many times the duration of one."""
 _ECHO_EVERY_S = 0.01
 # Classic BPF on an Ethernet frame: IPv6, next header ICMPv6, type 135 or 136; else nothing.
 _NEIGHBOUR_DISCOVERY = (
@@ -49,6 +52,7 @@ class Prober:
         self._which = interface
         self._open()
         self._lookers: list[Callable[[bytes], None]] = []
+        self._rounds = _Rounds(self._send)
 
     @property
     def interface(self) -> str:
@@ -110,8 +114,14 @@ class Prober:
             if who and not refuted.done() and not is_of_this_host(frame):
                 refuted.set_result(who)
 
-        with self._listening(look):
-            await self._repeat(addresses, refuted, window_s, _PROBE_EVERY_S)
+        with self._listening(look), self._rounds.of(addresses) as trouble:
+            answers: set[asyncio.Future[Any]] = {refuted, trouble}
+            await asyncio.wait(answers, timeout=window_s, return_when=FIRST_COMPLETED)
+            if trouble.done():
+                trouble.result()
+
+    def _send(self, address: Address) -> None:
+        self._socket_for(address).send(probe_frame(self._mac, address))
 
     async def reachable(self, addresses: Sequence[Address], timeout_s: float) -> bool:
         """Return True once one of the addresses answers: on the link, or an echo request. Raises OSError."""
@@ -122,26 +132,14 @@ class Prober:
                 answered.set_result("link")
 
         with self._listening(look), _Echoes(self._interface, addresses, answered) as echoes:
-            return await self._repeat(addresses, answered, timeout_s, _ECHO_EVERY_S, echoes.send) is not None
-
-    async def _repeat(
-        self,
-        addresses: Sequence[Address],
-        answer: asyncio.Future[str],
-        window_s: float,
-        every_s: float,
-        also: Callable[[], None] = lambda: None,
-    ) -> str | None:
-        """Probe until there is an answer or the window ends; return the answer."""
-        loop = asyncio.get_running_loop()
-        frames = [(self._socket_for(address), probe_frame(self._mac, address)) for address in addresses]
-        end_s = loop.time() + window_s
-        while (left_s := end_s - loop.time()) > 0 and not answer.done():
-            for sock, frame in frames:
-                sock.send(frame)
-            also()
-            await asyncio.wait({answer}, timeout=min(every_s, left_s))
-        return answer.result() if answer.done() else None
+            loop = asyncio.get_running_loop()
+            end_s = loop.time() + timeout_s
+            while (left_s := end_s - loop.time()) > 0 and not answered.done():
+                for address in addresses:
+                    self._send(address)
+                echoes.send()
+                await asyncio.wait({answered}, timeout=min(_ECHO_EVERY_S, left_s))
+            return answered.done()
 
     @contextmanager
     def _listening(self, look: Callable[[bytes], None]) -> Iterator[None]:
@@ -179,23 +177,71 @@ class Prober:
         return self._nd
 
 
+class _Rounds:
+    """Probes for all that ask at the same time, in common rounds: many groups may be about to move at once,
+    and their loop has more to do."""
+
+    def __init__(self, send: Callable[[Address], None]) -> None:
+        self._send = send
+        self._asked: dict[asyncio.Future[None], Sequence[Address]] = {}
+        self._next: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def of(self, addresses: Sequence[Address]) -> Iterator[asyncio.Future[None]]:
+        """Probe these at once, and in each round; the future has the OSError of one that could not be sent.
+        Raises OSError."""
+        loop = asyncio.get_running_loop()
+        for address in addresses:
+            self._send(address)
+        trouble: asyncio.Future[None] = loop.create_future()
+        self._asked[trouble] = addresses
+        if self._next is None:
+            self._next = loop.call_later(_PROBE_EVERY_S, self._round)
+        try:
+            yield trouble
+        finally:
+            del self._asked[trouble]
+            if trouble.done():
+                trouble.exception()  # there may have been an answer as well
+            if not self._asked and self._next is not None:
+                self._next.cancel()
+                self._next = None
+
+    def _round(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        for trouble, addresses in self._asked.items():
+            try:
+                for address in addresses:
+                    self._send(address)
+            except OSError as error:
+                if not trouble.done():
+                    trouble.set_exception(error)
+        pause_s = max(_PROBE_EVERY_S, _SHARE * (loop.time() - begun_s))
+        self._next = loop.call_later(pause_s, self._round)
+
+
 class Watch:
     """Probes that began before anybody asks for their answer."""
 
     def __init__(self, prober: Prober, addresses: Sequence[Address], longest_s: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._prober, self._begun_s = prober, self._loop.time()
-        self._interface = prober.interface
+        self._prober, self._interface = prober, prober.interface
+        self._begun_s: float | None = None
         self._refuted: asyncio.Future[str] = self._loop.create_future()
-        self._probing = self._loop.create_task(prober.probe(addresses, self._refuted, longest_s))
+        self._probing = self._loop.create_task(self._probe(addresses, longest_s))
+
+    async def _probe(self, addresses: Sequence[Address], longest_s: float) -> None:
+        """The time counts from here on: the loop may have been busy since this was made."""
+        self._begun_s = self._loop.time()
+        await self._prober.probe(addresses, self._refuted, longest_s)
 
     async def claimed(self, window_s: float) -> str | None:
         """Return who answered up to now, '' if nobody did for at least ``window_s``; then it is over.
         None if it has ended already, or the service interface is another one now: it knows nothing of what
         came since, or there."""
-        left_s = self._begun_s + window_s - self._loop.time()
-        if left_s > 0:
-            either: set[asyncio.Future[Any]] = {self._refuted, self._probing}
+        either: set[asyncio.Future[Any]] = {self._refuted, self._probing}
+        while (left_s := self._left_s(window_s)) > 0 and not any(one.done() for one in either):
             await asyncio.wait(either, timeout=left_s, return_when=FIRST_COMPLETED)
         if not self._probing.done():
             self._prober.drain()
@@ -204,6 +250,9 @@ class Watch:
         if self._refuted.done():
             return self._refuted.result()
         return "" if running and self._prober.interface == self._interface else None
+
+    def _left_s(self, window_s: float) -> float:
+        return window_s if self._begun_s is None else self._begun_s + window_s - self._loop.time()
 
     def close(self) -> None:
         """End it; what went wrong with it will be seen by whoever asks next."""
@@ -261,6 +310,7 @@ class _Echoes:
             self._answered.set_result("echo")
 
 
+@lru_cache(maxsize=1024)
 def probe_frame(mac: bytes, address: Address) -> bytes:
     """Return the Ethernet frame that asks who has ``address`` without claiming it."""
     if isinstance(address, IPv4Address):

@@ -18,6 +18,7 @@ from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.claims import Claims
 from fttcp.group.clients import Clients
 from fttcp.group.commits import ChannelWatch
+from fttcp.group.common import Common
 from fttcp.group.detectors import Detectors
 from fttcp.group.hearing import Hearing
 from fttcp.group.last_words import LastWords
@@ -47,7 +48,7 @@ from fttcp.network.owner import Standing
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
 from fttcp.ownership.model import Phase, Refusal, Role, Settings
-from fttcp.ownership.pair import PairMachine
+from fttcp.ownership.pair import NEVER_NS, PairMachine
 from fttcp.ownership.versions import common
 from fttcp.ownership.view import Peer
 from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind, HistoryFailure
@@ -63,6 +64,11 @@ from fttcp.wire.keyfile import KeyRing
 class GroupRuntime:
     """Feeds the machine of one group and carries its commands out."""
 
+    mended = 0
+    """How much of what it relies on was changed by somebody, and put back."""
+    end_grace_ns = 0
+    """For so long the engine holds ends of connections that the other node's server did not end."""
+
     def __init__(
         self,
         machine: PairMachine,
@@ -77,11 +83,13 @@ class GroupRuntime:
         interface: str = "",
         probe: MirrorProbe | None = None,
         on_lapse: Callable[[], None] = lambda: None,
+        common: Common | None = None,
     ) -> None:
         """Called late: ``shape_routes(backup)`` after a change of role, ``mirror_to(peer)`` when another peer
         is, or is about to become, the backup of this primary, ``keep_maintenance(count)`` to store the
         count of pauses and resumes. Both that and ``keep_epoch``: see ``Kept``.
-        ``on_lapse()``: the lease has run out, and the gate is shut. ``interface``: where the service is."""
+        ``on_lapse()``: the lease has run out, and the gate is shut. ``interface``: where the service is.
+        ``common``: of all groups of the node."""
         self.machine, self.engine = machine, engine
         self.name = machine.settings.group
         self.server: Caretaker | None = None
@@ -100,10 +108,6 @@ class GroupRuntime:
         self.readiness = Readiness(self.note)
         self.ground: Ground | None = None
         """How all else stood that this group relies on."""
-        self.mended = 0
-        """How much of that was changed by somebody, and put back."""
-        self.end_grace_ns = 0
-        """For so long the engine holds ends of connections that the other node's server did not end."""
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(
@@ -111,6 +115,7 @@ class GroupRuntime:
         )
         self._on_lapse = on_lapse
         self._loop = asyncio.get_running_loop()
+        self.common = common or Common()
         self._timer: asyncio.TimerHandle | None = None
         self._takeovers = Takeovers()
         self._last_words = LastWords(engine, self.note)
@@ -156,8 +161,8 @@ class GroupRuntime:
         if self._closed:
             return
         self._closed = self._saying.closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._arm()
+        self.common.behind.hurry(self, False)
         if self._mirror is not None:
             self._mirror.close()
         self._ownership.close()
@@ -295,7 +300,7 @@ class GroupRuntime:
                 self._lose_peer(event)
             case EventKind.LINK_UP:
                 self._step(ev.LinkFound(event.link, event.peer))
-            case EventKind.LINK_LOST:
+            case EventKind.LINK_LOST if self.machine.view.peers[event.peer].alive:  # else it has none
                 self._step(ev.LinkLost(event.link, event.peer))
             case EventKind.PROMOTED:
                 self._step(ev.Promoted())
@@ -342,6 +347,7 @@ class GroupRuntime:
             self._step(ev.ClientServed())
         machine, was_in_step = self.machine, self.machine.in_step
         commands = machine.step(event, clock.now_ns())
+        self.common.behind.hurry(self, machine.hurries)
         self._late.compare()
         if self._mirror is not None and was_in_step and not machine.in_step:
             self._mirror.hurry()
@@ -355,22 +361,24 @@ class GroupRuntime:
         return commands
 
     def _arm(self) -> None:
-        """Set the one timer to the machine's deadline."""
+        """Set the one timer to the machine's deadline; one at rest pulses with others until then."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline_ns = self.machine.deadline_ns()
-        if deadline_ns is not None and not self._closed:
+        deadline_ns = None if self._closed else self.machine.deadline_ns()
+        rests_until_ns = None if self._closed else self.machine.rests_until_ns
+        if rests_until_ns is None:
+            self.common.pulse.leave(self)
+        else:
+            self.common.pulse.join(self)
+            deadline_ns = None if rests_until_ns >= NEVER_NS else rests_until_ns
+        if deadline_ns is not None:
             delay_s = max(0, deadline_ns - clock.now_ns()) / 1e9
-            self._timer = self._loop.call_later(delay_s, self._deadline)
+            self._timer = self._loop.call_later(delay_s, self.deadline)
 
-    def _deadline(self) -> None:
-        self._timer = None
-        machine = self.machine
-        if not self._closed and machine.pulse(clock.now_ns()):
-            self._arm()
-            return
-        if machine.watches_lease and not self._closed:
+    def deadline(self) -> None:
+        """Tell the machine that its time has come."""
+        if self.machine.watches_lease and not self._closed:
             self.feed(ev.LeaseSeen(self.engine.lease_left_ns()))
         self.feed(ev.DeadlineReached())
 

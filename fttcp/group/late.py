@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fttcp.group.claims import Claims
+from fttcp.group.common import Common
 from fttcp.group.engine_events import described
 from fttcp.group.hearing import Hearing
 from fttcp.group.kept import Kept
@@ -55,6 +56,7 @@ class Told(Protocol):
     """The group, as far as it has to do with what comes late; see ``GroupRuntime``."""
 
     machine: PairMachine
+    common: Common
     server: Caretaker | None
     serving: Serving
     finished: asyncio.Event
@@ -69,7 +71,7 @@ class Told(Protocol):
 
 
 class Late:
-    """Carries it out in a later turn of the loop, in the order of what happened."""
+    """Carries it out behind all that is urgent on this node, in the order of what happened."""
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class Late:
         self._waiting.extend(items)
         if not self._coming:
             self._coming = True
-            self._loop.call_soon(self._do)
+            self._group.common.behind.put(self._do)
 
     def compare(self) -> None:
         """See what the last event has changed in the machine, and tell it later."""

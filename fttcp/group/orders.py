@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from fttcp.group.checkpoints import Checkpoints
+from fttcp.group.common import Common
 from fttcp.group.last_words import LastWords
 from fttcp.group.late import Late
 from fttcp.group.ownership import Ownership
@@ -25,6 +27,7 @@ class Ordered(Protocol):
     """The group, as far as its orders go; see ``GroupRuntime``."""
 
     engine: Engine
+    common: Common
     server: Caretaker | None
     recorder: Recorder | None
     checkpoints: Checkpoints | None
@@ -63,8 +66,8 @@ class Orders:
                 self._ownership.ask(command)
             case do.Anticipate():
                 self._ownership.anticipate()
-            case do.StoreEpoch(epoch=epoch):
-                self._ownership.store(epoch)
+            case do.StoreEpoch(epoch=epoch):  # it begins a thread
+                group.common.behind.put(partial(self._ownership.store, epoch))
             case do.Vouch(alive=alive):
                 engine.vouch(alive)
                 if alive and group.server is not None:

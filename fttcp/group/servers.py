@@ -83,6 +83,7 @@ def _health(config: Config, section: GroupSection, group: GroupRuntime, hooks: H
         section.restart.start_within_s,
         group.serving.stuck,
         group.serving.doubted,
+        group.common.rounds,
     )
 
 

@@ -35,6 +35,8 @@ EngineFactory = Callable[[EngineSettings, Liveness], Engine]
 
 PROBE_START_MS = 1
 """What it may take until a probe is really sent."""
+PROBE_GROUP_NS = NS_PER_MS // 2
+"""And longer for each group: those of one peer ask at once."""
 MOST_OF_A_LOG = 64 << 20
 """Bytes of one connection's input that can be kept at all."""
 
@@ -216,7 +218,8 @@ def quiet_ahead_ns(config: Config, lease_ns: int) -> int:
     if config.arbiter.kind != "none":
         return 0
     probe_ms = (config.arbiter.none or NoneSection()).probe_ms
-    return min((probe_ms + PROBE_START_MS) * NS_PER_MS, lease_ns // 3) if probe_ms else 0
+    ahead_ns = (probe_ms + PROBE_START_MS) * NS_PER_MS + len(config.group) * PROBE_GROUP_NS
+    return min(ahead_ns, lease_ns // 3) if probe_ms else 0
 
 
 def peer_settings(peer: PeerSection) -> PeerSettings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ from fttcp.planes.following import ROUND_S as ROUND_OF_TIME_S
 from fttcp.report.events import History
 
 ROUND_S = 5.0
+_SHARE = 40
+"""Between two rounds passes at least so many times the duration of one: there may be many groups."""
 _NETLINK_NETFILTER, _NFNLGRP_NFTABLES = 12, 1 << 6
 _FIREWALL_NEWS = ((_NETLINK_NETFILTER, _NFNLGRP_NFTABLES),)
 _GROUND_NEWS = ((socket.NETLINK_ROUTE, ground.NEWS),)
@@ -117,9 +120,12 @@ class Housekeeper:
             await asyncio.sleep(pause_s if done else ROUND_S)
 
     async def _rounds(self) -> None:
+        took_s = 0.0
         while True:
-            await asyncio.sleep(ROUND_S)
+            await asyncio.sleep(max(ROUND_S, _SHARE * took_s))
+            begun_s = time.monotonic()
             await self.guard(self.look_after_network())
+            took_s = time.monotonic() - begun_s
             await self.guard(self._compare_clocks())
 
     async def _compare_clocks(self) -> None:

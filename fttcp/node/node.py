@@ -22,6 +22,7 @@ from fttcp.config import Config, ConfigError, GroupSection, load_to_run
 from fttcp.face.control import RequestError
 from fttcp.face.frontend import Frontend
 from fttcp.group import lockstep
+from fttcp.group.common import Common
 from fttcp.group.epochs import EpochFile
 from fttcp.group.group import GroupRuntime
 from fttcp.group.recording import Recorder
@@ -170,6 +171,7 @@ class Node:
 
     async def _start(self) -> None:
         self._secrets = Secrets.read(self._config)
+        self._common = Common()
         self._adapters.start()
         self._arbiter_settings = arbiter_settings(lambda: self._config, lambda: self._adapters.used)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
@@ -220,6 +222,7 @@ class Node:
             self._adapters.used,
             MirrorProbe(group_net(self._config, section), wanted) if section.mode == "connection" else None,
             lambda: self._spawn(self._network.drop_unresolved(name)),
+            self._common,
         )
         group.use(wanted, section.timing.detector == "phi")
         group.clocks = self._house.clocks

@@ -222,6 +222,11 @@ class Settings:
         return self.lease_ns + self.lease_ns * self.drift_ppm // 1_000_000
 
     @property
+    def pulse_ns(self) -> int:
+        """Between two steps of a machine at most: by a longer gap it notices that the node was halted."""
+        return self.lease_ns // 3
+
+    @property
     def settle_ns(self) -> int:
         """How long a node listens, with working links, to be sure to have heard a living peer."""
         return 2 * self.lease_ns

@@ -42,7 +42,7 @@ from fttcp.ownership.primary import PrimaryRules
 from fttcp.ownership.view import Peer
 
 _MAX_ROUNDS = 8
-_NEVER_NS = 1 << 63
+NEVER_NS = 1 << 63
 _BEGIN_ANEW = frozenset({HistoryFailure.CUT, HistoryFailure.NOT_FRESH})
 """Another server, or the same one begun anew, may have more luck with the history."""
 _RESTING = frozenset({Phase.FOLLOWING, Phase.PAIRED})
@@ -116,7 +116,12 @@ class PairMachine(PrimaryRules, BackupRules):
         """
         if self.phase in (Phase.FENCED, Phase.STOPPED):
             return None
-        return min(self._stepped_ns + self.settings.lease_ns // 3, self._rests_until_ns or self._due_ns())
+        return min(self._stepped_ns + self.settings.pulse_ns, self._rests_until_ns or self._due_ns())
+
+    @property
+    def rests_until_ns(self) -> int | None:
+        """When a rule of a machine at rest is due (beyond all times if none is); None: it is not at rest."""
+        return self._rests_until_ns or None
 
     def _due_ns(self) -> int:
         """The first time after the last step that a rule waits for."""
@@ -140,7 +145,7 @@ class PairMachine(PrimaryRules, BackupRules):
         asks_ns = self.arbitration.deadline_ns(self.phase in OWNING_PHASES, settings.arbitrated)
         if asks_ns is not None:
             times.append(asks_ns)
-        return min((t for t in times if t > self._stepped_ns), default=_NEVER_NS)
+        return min((t for t in times if t > self._stepped_ns), default=NEVER_NS)
 
     def _apply_rules(self, now_ns: int) -> None:
         """Apply the rules of the current phase until the state stands still."""
@@ -182,6 +187,7 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._absorb_peer(event, view.peers[event.peer], now_ns)
             case ev.PeerQuiet(peer=peer):
                 if self.phase is Phase.FOLLOWING and self.in_step and view.peers[peer] is self.partner:
+                    self._quiet_until_ns = now_ns + self.settings.lease_ns
                     self._out.append(do.Anticipate())
             case ev.LeaseLapsed(lapsed_ns=lapsed_ns):
                 if lapsed_ns > self._leased_ns:

@@ -71,7 +71,7 @@ class State:
         self._stepped_ns = now_ns
         self._leased_ns = now_ns
         self._gap_ns = 0
-        self._alert_until_ns = 0
+        self._alert_until_ns = self._quiet_until_ns = 0
         self._doubt = False
         self._lapsed = False
         """The lease ran out since this node last got the right to emit: somebody else may have served."""
@@ -190,6 +190,16 @@ class State:
     def failover_wanted(self) -> bool:
         """True while this backup is about to take over without the primary's consent."""
         return self._forced
+
+    @property
+    def hurries(self) -> bool:
+        """True while clients wait for what this node decides next, or are about to: of a pair in step the
+        other node is silent, or the arbiter's answer says who serves."""
+        partner = self.partner
+        if self.phase not in (Phase.FOLLOWING, Phase.PAIRED) or partner is None:
+            return False
+        quiet = partner.silent or not partner.alive or self._stepped_ns < self._quiet_until_ns
+        return quiet or self.arbitration.goal is not None
 
     @property
     def granting(self) -> bool:

@@ -10,15 +10,17 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from fttcp.ownership.model import Cause, Role
 from fttcp.server import procfs, resources
 from fttcp.server.hooks import Hooks
 from fttcp.server.probes import Prober
-from fttcp.server.progress import Finding, Progress
+from fttcp.server.progress import Finding, Progress, Sample
 from fttcp.server.readiness import Readiness
 from fttcp.server.resources import Backlog, Usage
+from fttcp.server.rounds import Conclusion, Facts, Look, Rounds
 from fttcp.server.sampler import Place, Sampler, bound
 from fttcp.server.server import Server
 from fttcp.server.settings import HealthSection, HooksSection, ProbeSection, RestartSection
@@ -29,10 +31,7 @@ _LISTEN_POLL_S = 0.02
 _DOUBT = 10
 """Times ``hang_after_ms``: so long a machine without time for its looks may take to know of a hang."""
 _LOOK_LEAST_S = 0.01
-_RETRY_S = 1.0
 _RESTS = "not started: it is when this node is to serve (standby)"
-_SHARE = 10
-"""Between two looks passes at least so many times the duration of one."""
 
 _CHECKS = (
     ("hang", "progress", Cause.SERVER_HUNG),
@@ -50,8 +49,6 @@ _ACTIONS = {
     "files": "fd_action",
     "host-memory": "host_available_action",
 }
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,7 @@ class Health:
         start_within_s: float = 60.0,
         on_stuck: Callable[[str], bool] = lambda why: False,
         on_doubt: Callable[[float], None] = lambda for_s: None,
+        rounds: Rounds | None = None,
     ) -> None:
         """``address``: where probes find the server; ``addresses``: all of the group. Called in the loop:
         ``on_change``; ``on_known`` with the number of the server's start and whether it could follow another
@@ -93,13 +91,13 @@ class Health:
         with all places where clients may speak and nobody listens; ``on_stuck`` when a server that was woken
         is not up after ``start_within_s``: true if it was awaited, and counts as unfit for as long again;
         ``on_doubt`` when the server begins to look as if it hung, with the seconds in which that is known at
-        the latest, and with 0 when it does not look so any more."""
+        the latest, and with 0 when it does not look so any more. ``rounds``: of all groups of the node."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
         self._sampler = Sampler(ports, addresses)
         self._address = address
         self._numbers = {proto: first for first, last, proto in sorted(ports, key=_first_asked, reverse=True)}
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = rounds or Rounds()
         self._listening = False
         self._bound: list[str] = []
         self._readiness = Readiness(hooks, on_known, note)
@@ -112,6 +110,8 @@ class Health:
         self._unfit = self._lacking = ""
         """Why a server that rests is not fit: the first for a while, the second until it is told better."""
         self._weigh_s = 0.0
+        self._calm: tuple[Progress, Sample, str] | None = None
+        """What the last look has seen, if there is nothing in it that may become wrong with time."""
         self._role: Role | None = None
         self.resting = False
         """The server does not run, and is not to: it would be started if this node were to serve."""
@@ -208,7 +208,7 @@ class Health:
     def start(self) -> None:
         """Start or find the server, and look after it; one that rests is started when it is woken."""
         self._server.start(self)
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._rounds.join(self)
 
     def restart(self) -> None:
         """The server's connections are continued nowhere: have it begin anew."""
@@ -292,24 +292,13 @@ class Health:
         self._verdict.closed = True
         self._later(None)
         self._workers.forget()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._rounds.leave(self)
         for prober in self._probers:
             await prober.close()
         await self._server.stop()
         await self._readiness.close()
         await self._hooks.close()
         self._sampler.close()
-
-    async def _run(self) -> None:
-        """Look for ever; what cannot be looked at is told, and tried again."""
-        while True:
-            try:
-                await self._look_again_and_again()
-            except Exception as error:
-                self._note("health-failed", "error", why=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(_RETRY_S)
 
     # ------------------------------------------------------------------ what the server tells
 
@@ -349,23 +338,30 @@ class Health:
     def _new_progress(self) -> Progress:
         return Progress(self._hang_s, self._settings.stall_after_ms / 1000)
 
-    async def _look_again_and_again(self) -> None:
-        period_s = max(_LOOK_LEAST_S, self._hang_s / 4)
-        while True:
-            took_s, pause_s = 0.0, _LISTEN_POLL_S
-            if self._server.complete and not self._listening:
-                took_s = await self._look_for_ports()
-            elif self._server.complete:
-                took_s, pause_s = await self._look(), period_s
-                if time.monotonic() >= self._weigh_s:
-                    took_s += await self._weigh()
-            await asyncio.sleep(max(pause_s, _SHARE * took_s))
-
-    async def _look_for_ports(self) -> float:
+    def next_look(self) -> tuple[Look | None, float]:
+        """See ``Looked``."""
         pids = self._server.pids
-        (missing, ports), took_s = await _timed(lambda: self._look_at_ports(pids))
+        if not self._server.complete:
+            return None, _LISTEN_POLL_S
+        if not self._listening:
+            return partial(self._look_for_ports, pids), _LISTEN_POLL_S
+        now_s, interval_s = time.monotonic(), self._settings.resources_interval_ms / 1000
+        weighs = now_s >= self._weigh_s
+        if weighs:
+            self._weigh_s = (now_s // interval_s + 1) * interval_s
+        return partial(self._look, pids, self._progress, weighs), max(_LOOK_LEAST_S, self._hang_s / 4)
+
+    def look_failed(self, error: Exception) -> None:
+        """See ``Looked``: it is told, and tried again."""
+        self._note("health-failed", "error", why=f"{type(error).__name__}: {error}")
+
+    def _look_for_ports(self, pids: Sequence[int], facts: Facts) -> Conclusion:
+        missing, listeners = self._sampler.not_served(pids, facts)
+        return partial(self._conclude_ports, pids, missing, bound(listeners))
+
+    def _conclude_ports(self, pids: Sequence[int], missing: str, ports: list[str]) -> None:
         if pids != self._server.pids or not self._server.complete:
-            return took_s
+            return
         if missing:
             self._verdict.serve(False, Cause.SERVER_DIED, missing)
         else:
@@ -378,30 +374,36 @@ class Health:
             for prober in self._probers:
                 prober.begin()
             self._verdict.serve(True, Cause.SERVER_DIED, "serving")
-        return took_s
 
-    def _look_at_ports(self, pids: Sequence[int]) -> tuple[str, list[str]]:
-        missing, listeners = self._sampler.not_served(pids)
-        return missing, bound(listeners)
+    def _look(self, pids: Sequence[int], progress: Progress, weighs: bool, facts: Facts) -> Conclusion | None:
+        """Does it make progress? And, now and then: how near to its limits is it?"""
+        sample = self._sampler.sample(pids, progress, facts)
+        if not weighs and (progress, sample, self._sampler.blind) == self._calm:
+            return None
+        seen = self._read_resources(pids, facts) if weighs else None
+        return partial(self._conclude, pids, progress, sample, seen)
 
-    async def _look(self) -> float:
-        """Does it make progress?"""
-        pids, progress = self._server.pids, self._progress
-        sample, took_s = await _timed(lambda: self._sampler.sample(pids, progress))
-        if pids == self._server.pids and progress is self._progress:
-            if self._listening:
-                self._workers.watch(set(sample.family) - set(pids))
-            finding = progress.judge(sample, time.monotonic())
-            self._doubt(progress.doubtful and self._checks["hang"].action in ("failover", "restart"))
-            self._conclude(finding)
-        return took_s
+    def _conclude(
+        self, pids: Sequence[int], progress: Progress, sample: Sample, seen: _Resources | None
+    ) -> None:
+        if pids != self._server.pids or progress is not self._progress or not self._listening:
+            return
+        self._workers.watch(set(sample.family) - set(pids))
+        finding = progress.judge(sample, time.monotonic())
+        self._doubt(progress.doubtful and self._checks["hang"].action in ("failover", "restart"))
+        self._conclude_progress(finding)
+        calm = finding is None and sample.unread is None and not progress.doubtful
+        self._calm = (progress, sample, self._sampler.blind) if calm else None
+        if seen is not None:
+            self._conclude_resources(seen)
+            self._on_unheard(seen.unheard)
 
     def _doubt(self, doubtful: bool) -> None:
         if doubtful != self._doubtful:
             self._doubtful = doubtful
             self._on_doubt(_DOUBT * self._hang_s if doubtful else 0)
 
-    def _conclude(self, finding: Finding | None) -> None:
+    def _conclude_progress(self, finding: Finding | None) -> None:
         hung = finding if finding is not None and finding.kind != "stalled" else None
         stalled = finding if finding is not None and finding.kind == "stalled" else None
         fine = self._sampler.blind or "reads its input"
@@ -418,25 +420,18 @@ class Health:
 
     # ------------------------------------------------------------------ weighing
 
-    async def _weigh(self) -> float:
-        """How near to its limits is it?"""
-        pids = self._server.pids
-        self._weigh_s = time.monotonic() + self._settings.resources_interval_ms / 1000
-        seen, took_s = await _timed(lambda: self._read_resources(pids))
-        if pids == self._server.pids and self._listening:
-            self._conclude_resources(seen)
-            self._on_unheard(seen.unheard)
-        return took_s
-
-    def _read_resources(self, pids: Sequence[int]) -> _Resources:
-        relatives = procfs.family(pids)
-        listeners = self._sampler.listeners()
+    def _read_resources(self, pids: Sequence[int], facts: Facts) -> _Resources:
+        relatives = list(facts.once(("tree", *pids), lambda: procfs.tree(pids)))
+        settings, listeners = self._settings, self._sampler.listeners(facts)
         return _Resources(
-            resources.tightest(resources.memory(relatives, self._settings)),
-            resources.tightest(resources.files(relatives)),
+            facts.once(
+                ("memory", settings.memory_limit_mib, *pids),
+                lambda: resources.tightest(resources.memory(relatives, settings)),
+            ),
+            facts.once(("files", *pids), lambda: resources.tightest(resources.files(relatives))),
             self._backlog.judge(listeners, time.monotonic()),
-            resources.listen_overflows(),
-            procfs.host_available_bytes() / resources.MIB,
+            facts.once("overflows", resources.listen_overflows),
+            facts.once("available", procfs.host_available_bytes) / resources.MIB,
             self._sampler.unheard(listeners),
         )
 
@@ -472,16 +467,6 @@ def _taken(probers: list[Prober], probe: ProbeSection) -> Prober | None:
     if found is not None:
         probers.remove(found)
     return found
-
-
-async def _timed(look: Callable[[], _T]) -> tuple[_T, float]:
-    """Run something in a thread; return its result and how long it took."""
-
-    def timed() -> tuple[_T, float]:
-        begun = time.monotonic()
-        return look(), time.monotonic() - begun
-
-    return await asyncio.to_thread(timed)
 
 
 def _first_asked(ports: tuple[int, int, str]) -> tuple[bool, int]:

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 
 from fttcp.server import procfs
 from fttcp.server.progress import Progress, Sample
+from fttcp.server.rounds import Facts
 from fttcp.server.sockets import Connection, Listener, Sockets
 from fttcp.server.waits import Thread, awake, look
 from fttcp.wire.ports import numbers, shown
@@ -56,11 +57,11 @@ class Sampler:
         """Close the netlink socket."""
         self._sockets.close()
 
-    def not_served(self, pids: Sequence[int]) -> tuple[str, list[Listener]]:
+    def not_served(self, pids: Sequence[int], facts: Facts | None = None) -> tuple[str, list[Listener]]:
         """Return why these processes do not serve the group's ports, empty when they do; and the sockets
         of these ports that are known to be theirs.
         """
-        listening = self.listeners()
+        listening = self.listeners(facts)
         held: set[int] = set()
         for pid in procfs.family(pids):
             inodes = procfs.sockets_of(pid)
@@ -112,18 +113,15 @@ class Sampler:
             ]
         return f"nobody listens on {', '.join(missing)} yet" if missing else ""
 
-    def sample(self, pids: Sequence[int], progress: Progress) -> Sample:
+    def sample(self, pids: Sequence[int], progress: Progress, facts: Facts | None = None) -> Sample:
         """Look once. Threads are looked at only when there is reason to, and so are connections."""
-        stopped: dict[int, str] = {}
-        relatives = procfs.tree(pids)
-        for pid in relatives:
-            stat = procfs.process_stat(pid)
-            if stat is not None and stat.state in "Tt":
-                stopped[pid] = stat.name
+        facts = facts or Facts()
+        relatives = facts.once(("tree", *pids), lambda: procfs.tree(pids))
+        stopped = facts.once(("stopped", *pids), lambda: _stopped(relatives))
         family = list(relatives)
-        if stopped or not self._tcp or not self._worth_asking(relatives, progress):
+        if stopped or not self._tcp or not self._worth_asking(relatives, progress, facts):
             return Sample(None, stopped=stopped, family=family)  # what for the stopped one need not be asked
-        unread = self._sockets.unread(self._tcp)
+        unread = self._sockets.unread(self._tcp, facts.once("unread", self._sockets.all_unread))
         self._asked_s, self._waiting = time.monotonic(), progress.waiting(unread)
         if not self._waiting:
             return Sample(unread, family=family)
@@ -137,24 +135,25 @@ class Sampler:
             seen[pid] = found
         return Sample(unread, owners, seen, stopped, family)
 
-    def _worth_asking(self, relatives: Mapping[int, Sequence[int]], progress: Progress) -> bool:
+    def _worth_asking(self, relatives: Mapping[int, Sequence[int]], progress: Progress, facts: Facts) -> bool:
         """The kernel walks all buckets of the host's connections to answer, milliseconds where they are many.
         A server is hung only if a process of it without children has no thread awake, and it stalls for
-        long."""
-        if self._waiting or time.monotonic() - self._asked_s >= progress.patience_s:
+        long. For that all groups ask in the same rounds."""
+        patience_s, now_s = progress.patience_s, time.monotonic()
+        if self._waiting or not patience_s or now_s // patience_s > self._asked_s // patience_s:
             return True
-        found = {pid: self._one_awake(pid) for pid, own in relatives.items() if not own}
+        found = {pid: self._one_awake(pid, facts) for pid, own in relatives.items() if not own}
         self._awake = {pid: tid for pid, tid in found.items() if tid is not None}
         return len(self._awake) < len(found)
 
-    def _one_awake(self, pid: int) -> int | None:
+    def _one_awake(self, pid: int, facts: Facts) -> int | None:
         """See ``awake``; of a process that we may not look at nobody can say that it hangs."""
         first = self._awake.get(pid, pid)
-        try:
-            return awake(pid, first)
-        except PermissionError:
+        found = facts.once(("awake", pid), lambda: _awake(pid, first))
+        if isinstance(found, PermissionError):
             self._cannot_see(pid)
             return first
+        return found
 
     def _cannot_see(self, pid: int) -> None:
         self.blind = f"the threads of process {pid} cannot be seen (CAP_SYS_PTRACE is missing)"
@@ -173,9 +172,22 @@ class Sampler:
                     owners.setdefault(inode, set()).update(relations)
         return {inode: frozenset(pids) for inode, pids in owners.items()}
 
-    def listeners(self) -> list[Listener]:
+    def listeners(self, facts: Facts | None = None) -> list[Listener]:
         """The listening sockets of the group's ports."""
-        return [one for one in self._sockets.listeners() if one.port in self._all[one.proto]]
+        everybody = (facts or Facts()).once("listeners", self._sockets.listeners)
+        return [one for one in everybody if one.port in self._all[one.proto]]
+
+
+def _stopped(pids: Iterable[int]) -> dict[int, str]:
+    stats = {pid: procfs.process_stat(pid) for pid in pids}
+    return {pid: stat.name for pid, stat in stats.items() if stat is not None and stat.state in "Tt"}
+
+
+def _awake(pid: int, first: int) -> int | PermissionError | None:
+    try:
+        return awake(pid, first)
+    except PermissionError as error:
+        return error
 
 
 def bound(listeners: Sequence[Listener]) -> list[str]:

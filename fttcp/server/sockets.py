@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
@@ -75,7 +75,9 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
+    """A socket as the kernel tells of it."""
+
     family: int
     state: int
     identity: bytes
@@ -116,13 +118,20 @@ class Sockets:
                     )
         return found
 
-    def unread(self, ports: frozenset[int], most: int = 256) -> list[Connection]:
+    def all_unread(self) -> list[Row]:
+        """Return all connections of this host that have unread input, for ``unread``. Raises OSError."""
+        return list(self._dump_unread(1 << _ESTABLISHED | 1 << _CLOSE_WAIT))
+
+    def unread(
+        self, ports: frozenset[int], rows: Sequence[Row] | None = None, most: int = 256
+    ) -> list[Connection]:
         """Return up to ``most`` connections of these local ports that have unread input. Raises OSError.
+        ``rows``: what ``all_unread`` has just returned.
 
         A client's end counts as a byte in the kernel; nobody has to read that at once, so it does not here.
         """
         found: list[Connection] = []
-        for row in list(self._dump_unread(1 << _ESTABLISHED | 1 << _CLOSE_WAIT)):
+        for row in self.all_unread() if rows is None else rows:
             unread = row.rqueue - (row.state == _CLOSE_WAIT)
             if row.port in ports and unread > 0 and row.inode and len(found) < most:
                 received = self._received(row)
@@ -130,7 +139,7 @@ class Sockets:
                     found.append(_connection(row, unread, received))
         return found
 
-    def _received(self, row: _Row) -> int | None:
+    def _received(self, row: Row) -> int | None:
         """tcpi_bytes_received of one socket, and what is unread of them now; None if it is gone."""
         try:
             rows = list(self._ask(row.family, socket.IPPROTO_TCP, 0xFFF, row.identity, 0))
@@ -143,10 +152,10 @@ class Sockets:
                 return received - now.rqueue
         return None
 
-    def _dump(self, family: int, proto: int, states: int) -> Iterator[_Row]:
+    def _dump(self, family: int, proto: int, states: int) -> Iterator[Row]:
         return self._ask(family, proto, states, bytes(48), _DUMP)
 
-    def _dump_unread(self, states: int) -> Iterator[_Row]:
+    def _dump_unread(self, states: int) -> Iterator[Row]:
         """TCP sockets that have something to be read.
 
         Each dump walks all buckets of the host's connections; the older request has both families in one.
@@ -156,7 +165,7 @@ class Sockets:
             if _RQUEUE.unpack_from(data, offset + _RQUEUE_AT)[0]:
                 yield _row(data[offset + 16 : offset + length])
 
-    def _ask(self, family: int, proto: int, states: int, identity: bytes, flags: int) -> Iterator[_Row]:
+    def _ask(self, family: int, proto: int, states: int, identity: bytes, flags: int) -> Iterator[Row]:
         extensions = 0 if flags else 1 << (_INFO - 1)
         request = struct.pack("=BBBBI", family, proto, extensions, 0, states) + identity
         self._send(_SOCK_DIAG_BY_FAMILY, flags, request)
@@ -188,13 +197,13 @@ class Sockets:
                 return
 
 
-def _row(data: bytes) -> _Row:
+def _row(data: bytes) -> Row:
     family, state, _, _, identity, _, rqueue, wqueue, _, inode = _HEADER.unpack_from(data)
     port = int.from_bytes(identity[:2], "big")
-    return _Row(family, state, identity, port, rqueue, wqueue, inode, data[_HEADER.size :])
+    return Row(family, state, identity, port, rqueue, wqueue, inode, data[_HEADER.size :])
 
 
-def _address(row: _Row) -> tuple[str, bool]:
+def _address(row: Row) -> tuple[str, bool]:
     """Where a socket listens; and whether one of IPv6 takes IPv4, too."""
     if row.family == socket.AF_INET:
         return socket.inet_ntop(row.family, row.identity[4:8]), False
@@ -202,7 +211,7 @@ def _address(row: _Row) -> tuple[str, bool]:
     return socket.inet_ntop(row.family, row.identity[4:20]), only[:1] == b"\0"
 
 
-def _bound_to(row: _Row) -> int:
+def _bound_to(row: Row) -> int:
     if row.family == socket.AF_INET6 and ip_address(row.identity[4:20]).is_link_local:
         return 0
     return _INTERFACE.unpack_from(row.identity, _INTERFACE_AT)[0]  # type: ignore[no-any-return]
@@ -220,7 +229,7 @@ def _attribute(data: bytes, wanted: int) -> bytes:
     return b""
 
 
-def _connection(row: _Row, unread: int, read_bytes: int) -> Connection:
+def _connection(row: Row, unread: int, read_bytes: int) -> Connection:
     port = int.from_bytes(row.identity[2:4], "big")
     length = 4 if row.family == socket.AF_INET else 16
     address = socket.inet_ntop(row.family, row.identity[20 : 20 + length])

@@ -80,7 +80,8 @@ class Aside:
 
 
 def encode(body: Body, aside: Aside = Aside()) -> bytes:
-    """Return the bytes of a body, at most MAX_BYTES. Raises WireError if a value is out of bounds."""
+    """Return the bytes of a body, at most MAX_BYTES. Raises WireError if they are more, or a number has more
+    than 64 bits. What a role machine says is in bounds: nobody looks twice, since a takeover waits for it."""
     fields = {
         "v": VERSION,
         "g": body.group,
@@ -135,8 +136,8 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
                 packed = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:
         raise WireError(f"body of group {body.group!r} cannot be encoded: {error}") from error
-    if decode(packed) != body:
-        raise WireError(f"body of group {body.group!r} does not survive encoding: {body}")
+    if len(packed) > MAX_BYTES:
+        raise WireError(f"body of group {body.group!r}: {len(packed)} bytes, more than {MAX_BYTES}")
     return packed
 
 

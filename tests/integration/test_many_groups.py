@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from lab.crowd import PORT, Crowd, address
 from lab.faults import make_fault
 from lab.network import CLIENT, NODES
 from lab.nodeconfig import PRIORITIES
-from tests.integration.crowd import PORT, Crowd, address
 from tests.integration.netns import needs_root
 from tests.integration.stations import known_mac, mac_of
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from lab.crowd import PORT, Crowd, Status, address
 from lab.faults import make_fault
 from lab.lifecycle import fttcp_program
 from lab.network import NODES
-from tests.integration.crowd import PORT, Crowd, Status, address
 from tests.integration.netns import needs_root
 from tests.integration.talking import Talk
 

@@ -1,9 +1,10 @@
-"""Many groups on one pair of daemons, all with one server, which echoes."""
+"""Many groups on one pair of daemons, each with an address; their servers echo."""
 
 from __future__ import annotations
 
 import secrets
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from lab.network import NODES
 from lab.nodeconfig import node_config, to_toml, write_node_files
 
 PORT = 7
+"""Of the one server for all groups; if each has one, its number is added."""
 WITHIN_S = 150
-_SERVER = f"echo $$ > /run/all.pid; exec socat TCP-LISTEN:{PORT},fork,reuseaddr,nodelay PIPE"
+LOOP, HELPERS = "loop", "helpers"
+"""Threads of Python: the one that decides, all others."""
 
 Status = dict[str, Any]
 
@@ -27,21 +30,27 @@ def address(number: int) -> str:
 
 
 class Crowd(Lab):
-    """A lab whose daemons are started by the test."""
+    """A lab whose daemons are started by its user."""
 
-    def __init__(self, name: str, groups: int, **settings: Any) -> None:
-        """``settings``: of every group; ``prefer`` may be set later, in ``group``."""
+    def __init__(self, name: str, groups: int, each: bool = False, **settings: Any) -> None:
+        """``each``: every group has a server of its own; ``settings``: of every group; ``prefer`` may be set
+        later, in ``group``."""
         super().__init__(name)
-        self.count, self._settings = groups, settings
+        self.count, self._each, self._settings = groups, each, settings
         self.daemons: dict[str, subprocess.Popen[Any]] = {}
 
     def group(self, number: int, node: str) -> dict[str, Any]:
         """A group's section in a node's file."""
+        port, pid_file = self._server(number)
         return {
-            "name": f"g{number}", "addresses": [address(number)], "ports": [f"{PORT}/tcp"],
-            "pid_file": "/run/all.pid", "queue": 1000 + 32 * number, "channel_port": 20000 + 10 * number,
+            "name": f"g{number}", "addresses": [address(number)], "ports": [f"{port}/tcp"],
+            "pid_file": pid_file, "queue": 1000 + 32 * number, "channel_port": 20000 + 10 * number,
             "limits": {"max_flows": 64}, **self._settings,
         }  # fmt: skip
+
+    def _server(self, number: int) -> tuple[int, str]:
+        """Port and pid file of a group's server."""
+        return (PORT + number, f"/run/{number}.pid") if self._each else (PORT, "/run/all.pid")
 
     def make(self) -> None:
         """Make the hosts, and a file for each node."""
@@ -54,8 +63,10 @@ class Crowd(Lab):
             path.write_text(to_toml(config) + "\n")
 
     def start(self, node: str) -> None:
-        """Start a node's server and its daemon."""
-        self.keep_child(self.popen(node, ["sh", "-c", _SERVER], cwd="/", start_new_session=True))
+        """Start a node's servers and its daemon."""
+        for port, pid_file in sorted({self._server(number) for number in range(self.count)}):
+            serve = f"echo $$ > {pid_file}; exec socat TCP-LISTEN:{port},fork,reuseaddr,nodelay PIPE"
+            self.keep_child(self.popen(node, ["sh", "-c", serve], cwd="/", start_new_session=True))
         daemon = [fttcp_program(), "node", "--config", str(self.home / node / "node.toml")]
         with self.log(node).open("ab") as log:
             self.daemons[node] = self.popen(
@@ -80,7 +91,25 @@ class Crowd(Lab):
         # seldom: to describe fifty groups is work for a daemon that is to pair them
         await_condition(check, WITHIN_S, f"lab {self.name}: each group on {node} {what}", interval_s=0.5)
 
+    def told(self, node: str, event: str) -> int:
+        """Return how often a node has told of this event, by its log: nothing is asked of its daemon."""
+        return self.log(node).read_text().count(f'"event": "{event}"')
+
     def threads(self, node: str) -> list[str]:
         """Return the names of the daemon's threads."""
-        tasks = Path(f"/proc/{self.daemons[node].pid}/task")
-        return [(task / "comm").read_text().strip() for task in tasks.iterdir()]
+        return [(task / "comm").read_text().strip() for task in self._tasks(node)]
+
+    def used_ns(self, node: str) -> Counter[str]:
+        """Return the processor time that the daemon's living threads have used so far, by their names."""
+        used: Counter[str] = Counter()
+        pid = self.daemons[node].pid
+        main = (Path(f"/proc/{pid}") / "comm").read_text().strip()
+        for task in self._tasks(node):
+            name = (task / "comm").read_text().strip()
+            if name == main:
+                name = LOOP if task.name == str(pid) else HELPERS
+            used[name] += int((task / "schedstat").read_text().split()[0])
+        return used
+
+    def _tasks(self, node: str) -> list[Path]:
+        return list(Path(f"/proc/{self.daemons[node].pid}/task").iterdir())

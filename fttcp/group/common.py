@@ -1,0 +1,14 @@
+"""What all groups of a node have in common in its loop."""
+
+from __future__ import annotations
+
+from fttcp.group.behind import Behind
+from fttcp.group.pulse import Pulse
+from fttcp.server.rounds import Rounds
+
+
+class Common:
+    """Of one node; a group alone has one for itself."""
+
+    def __init__(self) -> None:
+        self.behind, self.pulse, self.rounds = Behind(), Pulse(), Rounds()

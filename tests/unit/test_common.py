@@ -1,0 +1,184 @@
+"""Many groups in one loop: whose gate opens first, one pulse for all, looks at servers in common rounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any, cast
+
+from fttcp.group.behind import Behind
+from fttcp.group.common import Common
+from fttcp.group.pulse import Pulse, Resting
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import NS_PER_MS, EngineMode
+from fttcp.planes.base import EventKind
+from fttcp.planes.fake import FakeEngine
+from fttcp.report.events import Event
+from fttcp.server.rounds import Conclusion, Facts, Look, Rounds
+from tests.groups import make_group
+from tests.health import until
+
+GROUPS = 8
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(test())
+
+
+def test_gates_open_before_anything_else_is_done_about_a_takeover() -> None:
+    """The peer of all groups dies at once: what is told, and what else follows, waits for the last gate."""
+
+    async def test() -> None:
+        common, done = Common(), list[str]()
+        with ExitStack() as stack:
+            backups = []
+            for _ in range(GROUPS):
+                pair = [make_group("alpha", "beta", 100), make_group("beta", "alpha", 50, common=common)]
+                for group, _, _ in pair:
+                    group.start()
+                    stack.callback(group.close)
+                    group.feed(ev.CarrierChanged(True))
+                    group.feed(ev.ServerRecovered())
+                pair[0][1].connect(pair[1][1])
+                for _, engine, _ in pair:
+                    engine.post(EventKind.LINK_UP, link=0)
+                backups.append((pair[0][0], *pair[1]))
+            await until(lambda: all(group.machine.in_step for _, group, _, _ in backups))
+            for primary, _, engine, history in backups:
+                primary.close()
+                watch(engine, done)
+                history.listen(lambda event: note(event, done))
+            for _, _, engine, _ in backups:
+                engine.lose_peer()
+            await until(lambda: done.count("told") == GROUPS)
+        assert done == ["gate"] * GROUPS + ["told"] * GROUPS
+
+    def watch(engine: FakeEngine, done: list[str]) -> None:
+        set_mode = engine.set_mode
+
+        def noted(mode: EngineMode, session: int, peer: int) -> None:
+            done.extend(["gate"] * (mode is EngineMode.SOLO))
+            set_mode(mode, session, peer)
+
+        engine.set_mode = noted  # type: ignore[method-assign]
+
+    def note(event: Event, done: list[str]) -> None:
+        done.extend(["told"] * (event["event"] == "takeover"))
+
+    run(test)
+
+
+def test_a_group_whose_arbiter_is_silent_keeps_others_from_their_work_for_a_while_only() -> None:
+    async def test() -> None:
+        behind, done = Behind(), list[str]()
+        behind.hurry("one", True)
+        behind.put(lambda: done.append("late"))
+        await until(lambda: done == ["late"])
+        behind.hurry("other", True)
+        behind.put(lambda: done.append("later"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert done == ["late"]
+        behind.hurry("other", False)
+        await until(lambda: done == ["late", "later"])
+
+    run(test)
+
+
+def test_what_fails_behind_keeps_nothing_else_from_being_done() -> None:
+    async def test() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        behind, done = Behind(), list[str]()
+        behind.put(lambda: cast(Callable[[], None], None)())
+        behind.put(lambda: done.append("done"))
+        await until(lambda: done == ["done"])
+
+    run(test)
+
+
+class Beating:
+    """A group whose machine is at rest, or not any more."""
+
+    def __init__(self, pulse_ns: int) -> None:
+        self.beats: list[int] = []
+        self.deadlines, self.rests = 0, True
+        self.machine: Any = SimpleNamespace(settings=SimpleNamespace(pulse_ns=pulse_ns), pulse=self.pulse)
+
+    def pulse(self, now_ns: int) -> bool:
+        self.beats.append(now_ns)
+        return self.rests
+
+    def deadline(self) -> None:
+        self.deadlines += 1
+
+
+def test_groups_at_rest_pulse_together_as_often_as_the_fastest_wants_it() -> None:
+    async def test() -> None:
+        pulse = Pulse()
+        slow, fast = Beating(3600 * 1000 * NS_PER_MS), Beating(NS_PER_MS)
+        for group in (slow, fast):
+            pulse.join(cast(Resting, group))
+        await until(lambda: len(fast.beats) >= 3)
+        assert slow.beats == fast.beats and slow.deadlines == 0
+        slow.rests = False
+        await until(lambda: slow.deadlines > 0)
+        assert fast.deadlines == 0
+        pulse.leave(cast(Resting, fast))
+        pulse.leave(cast(Resting, slow))
+        beats = len(slow.beats)
+        await asyncio.sleep(0.01)
+        assert len(slow.beats) == beats
+
+    run(test)
+
+
+class Server:
+    """A server that is looked at."""
+
+    def __init__(self, rounds: list[Facts], fails: bool = False) -> None:
+        self.rounds, self.fails = rounds, fails
+        self.looks, self.errors = 0, list[str]()
+
+    def next_look(self) -> tuple[Look | None, float]:
+        return self.look, 0.001
+
+    def look(self, facts: Facts) -> Conclusion | None:
+        self.rounds.append(facts)
+        if self.fails:
+            raise OSError("no /proc")
+        return self.conclude
+
+    def conclude(self) -> None:
+        self.looks += 1
+
+    def look_failed(self, error: Exception) -> None:
+        self.errors.append(str(error))
+
+
+def test_servers_are_looked_at_in_common_rounds_and_one_that_cannot_be_spoils_none() -> None:
+    async def test() -> None:
+        rounds, facts = Rounds(), list[Facts]()
+        servers = [Server(facts), Server(facts, fails=True), Server(facts)]
+        for server in servers:
+            rounds.join(server)
+        await until(lambda: servers[0].looks >= 3 and servers[2].looks >= 3)
+        assert servers[1].errors == ["no /proc"] and servers[1].looks == 0
+        assert facts[0] is facts[1] is facts[2]
+        for server in servers:
+            await rounds.leave(server)
+        looks = len(facts)
+        await asyncio.sleep(0.01)
+        assert len(facts) == looks
+        rounds.join(servers[0])
+        await until(lambda: len(facts) > looks)
+        await rounds.leave(servers[0])
+
+    run(test)
+
+
+def test_a_fact_is_looked_up_once_in_a_round() -> None:
+    facts, looked = Facts(), list[str]()
+    assert [facts.once("a", lambda: looked.append("a") or 1) for _ in range(3)] == [1, 1, 1]  # type: ignore[func-returns-value]
+    assert facts.once("b", lambda: None) is None and looked == ["a"]
