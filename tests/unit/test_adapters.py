@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fttcp.config import load
+from fttcp.network.rules import ruleset
 from fttcp.node import adapters as keeping
 from fttcp.node.adapters import AdapterKeeper
 from fttcp.ownership import events as ev
 from fttcp.ownership.adapters import Adapters, Sight
 from fttcp.report.events import History
 from fttcp.wire.body import AdapterWord
-from tests.unit.test_config import GOOD
+from tests.unit.test_config import GOOD, errors_of
+from tests.unit.test_rules import GROUP
 
 DEAD, CUT_OFF, LATE, WELL = Sight(), Sight(True, False, False), Sight(True, True, False), Sight(True)
 SIGHTS = st.builds(Sight, st.booleans(), st.booleans(), st.booleans())
@@ -84,6 +87,29 @@ def test_an_order_needs_an_adapter_with_a_carrier() -> None:
     assert one.order("svc1") == "svc1 has no carrier" and one.used == "svc0"
     one.sights["svc1"].carrier = True
     assert one.order("svc1") == "" and one.used == "svc1"
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        ('["svc0"]', "node.standby_interfaces[0]: 'svc0' is in use already"),
+        ('["svc1", "peer0"]', "node.standby_interfaces[1]: 'peer0' is in use already"),
+        ('["svc1", "svc1"]', "node.standby_interfaces[1]: 'svc1' is in use already"),
+        ('["a", "b", "c", "d"]', "node.standby_interfaces"),
+        ('["sixteen-letters-"]', "node.standby_interfaces"),
+    ],
+)
+def test_what_cannot_be_a_standby_adapter_is_named(tmp_path: Path, names: str, error: str) -> None:
+    found = errors_of(tmp_path, GOOD.replace("[peer]", f"standby_interfaces = {names}\n[peer]", 1))
+    assert any(error in one for one in found), found
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_rules_are_the_same_for_each_adapter(version: int) -> None:
+    """So a move changes none of them."""
+    mangle, _ = ruleset(replace(GROUP, standby_interfaces=("svc1",)), version)
+    by = [[rule for rule in mangle.splitlines() if f" -i {name} " in rule] for name in ("svc0", "svc1")]
+    assert by[0] and [rule.replace("svc0", "svc1") for rule in by[0]] == by[1]
 
 
 class Carrier:
