@@ -14,6 +14,7 @@ from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4, SERVICE_LINK, SWITCH
+from lab.state import LabState
 from tests.integration.netns import Net, needs_root, net
 from tests.integration.pair import Pair, pair_named
 from tests.integration.stations import await_mac, events, known_mac, mac_of
@@ -117,8 +118,48 @@ def test_it_moves_on_and_back_and_the_next_crash_is_outlived(pair: Pair) -> None
         await_mac(lab, CLIENT, mac_of(lab, backup, "svc1"))
 
 
+@pytest.fixture
+def referring() -> Iterator[Lab]:
+    """Nodes that ask over both adapters whether they reach the client."""
+    settings = (
+        *('reference.addresses=["10.77.0.10"]', "reference.method=neighbour"),
+        *("reference.interval_ms=100", "reference.timeout_ms=80", 'standby_interfaces=["svc1"]'),
+    )
+    for pair in pair_named("referring", settings, ("bulk-down",)):
+        yield pair.ready().lab
+
+
+def test_an_adapter_that_reaches_nobody_is_left_and_a_killed_daemon_begins_with_one_that_works(
+    referring: Lab,
+) -> None:
+    """It keeps its carrier: its port is on another network. If no adapter reaches anybody, none is left."""
+    lab = referring
+    primary, backup = nodes(lab)
+    with traffic(lab) as connections:
+        connections.goes_on("the start")
+        (cable,) = network.cables(primary, SERVICE_LINK)
+        lab.host(SWITCH).run(["ip", "link", "set", cable.port, "nomaster"])
+        await_condition(lambda: used(lab, primary) == "svc1", TOLD_S, "the adapter is left")
+        connections.goes_on("the move", silent=True)
+        make_fault(lab, "cut", "client", backup)
+        await_condition(lambda: used(lab, backup) == "svc1", TOLD_S, "the backup moves")
+        make_fault(lab, "kill-node", backup)
+        lab._start_daemon(LabState.load(lab.name), backup)
+        lab.wait("synced")
+        assert used(lab, backup) == "svc1"
+        connections.goes_on("the kill", silent=True)
+    lab.host(CLIENT).run(["ip", "address", "del", "10.77.0.10/24", "dev", "eth0"])
+    lost = ("svc0", "svc1")
+    await_condition(
+        lambda: {event["interface"] for event in events(lab, primary, "reference-lost")} == set(lost),
+        TOLD_S,
+        "the network is lost",
+    )
+    assert used(lab, primary) == "svc1"
+
+
 def test_without_any_adapter_the_role_moves(pair: Pair) -> None:
-    """And a daemon that is killed begins with the adapter that works."""
+    """Whatever adapter the other node uses."""
     lab = pair.ready().lab
     primary, backup = nodes(lab)
     with traffic(lab) as connections:
@@ -129,7 +170,3 @@ def test_without_any_adapter_the_role_moves(pair: Pair) -> None:
         make_fault(lab, "cut", "client", primary)
         lab.wait(f"primary={backup}")
         connections.goes_on("the takeover", silent=True)
-        make_fault(lab, "kill-node", primary)
-        make_fault(lab, "restart-host", primary)
-        lab.wait("synced", 60.0)
-        connections.goes_on("a new backup", silent=True)
