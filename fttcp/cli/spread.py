@@ -6,7 +6,8 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ import click
 
 from fttcp.cli.client import AskError, RefusedError, ask, daemon_options, load_config, show_json
 from fttcp.cli.failure import CommandError
-from fttcp.spread.member import Entry, Member, SpreadError, seen, view
+from fttcp.spread.member import Entry, Member, View, seen, view
+from fttcp.spread.service import WAIT_S, Service
 
 if TYPE_CHECKING:
     from fttcp.config import Config
@@ -48,30 +50,42 @@ def spread(
     if watch and as_json:
         raise click.UsageError("--watch prints nothing: `fttcp events --follow --json` tells how it goes")
     loaded = load_config(config or _CONFIG)
-    entries, socket = _chosen(loaded, names), socket_path or loaded.socket_path
+    socket = socket_path or loaded.socket_path
+    entries = _chosen(loaded, names, applied or watch)
     if watch:
         asyncio.run(_watched(entries, socket))
         return
     now = view(ask(socket, op="status"))
-    known = [(entry, seen(entry.members, now.by)) for entry in entries]
     if not applied:
-        _print(known, as_json)
+        _print([(entry, seen(entry.members, now.by)) for entry in entries], as_json)
         return
     if not now.counts:
         raise CommandError(
             f"{now.node} serves no group, and may be cut off from those that do: say it where one is served",
             "not-primary",
         )
-    failed = dict(_apply(known))
+    by = _lasting(now, socket).by
+    why = {entry.name: entry.tell(seen(entry.members, by)) for entry in entries}
     if as_json:
-        show_json({"spread": [{"name": entry.name, "why": failed.get(entry.name)} for entry, _ in known]})
-    for name, why in failed.items():
-        click.echo(f"{name}: {why}", err=True)
+        show_json({"spread": [{"name": name, "why": text} for name, text in why.items()]})
+    failed = {name: text for name, text in why.items() if text is not None}
+    for name, text in failed.items():
+        click.echo(f"{name}: {text}", err=True)
     raise SystemExit(1 if failed else 0)
 
 
-def _chosen(config: Config, names: Sequence[str]) -> list[Entry]:
-    """Return the entries of these names, or all. Raises CommandError."""
+def _lasting(first: View, socket: Path) -> View:
+    """Return who serves; where nobody does, that is looked at again when a takeover is over."""
+    if "" not in first.by.values():
+        return first
+    time.sleep(WAIT_S)
+    again = view(ask(socket, op="status"))
+    short = {group for group, node in again.by.items() if node == "" and first.by.get(group) != ""}
+    return View(again.node, {group: None if group in short else node for group, node in again.by.items()})
+
+
+def _chosen(config: Config, names: Sequence[str], told: bool) -> list[Entry]:
+    """Return the entries of these names, or all; those that can be ``told``. Raises CommandError."""
     from fttcp.config.spread import entries_of
 
     entries = {entry.name: entry for entry in entries_of(config)}
@@ -80,7 +94,11 @@ def _chosen(config: Config, names: Sequence[str]) -> list[Entry]:
         raise CommandError(f"no [[spread]] has the name {', '.join(strange)} (there are: {there})")
     if not entries:
         raise CommandError("the configuration has no [[spread]]: `fttcp settings spread` tells what one is")
-    return [entry for name, entry in entries.items() if not names or name in names]
+    chosen = [entry for name, entry in entries.items() if not names or name in names]
+    mute = [entry.name for entry in chosen if told and entry.apply is None]
+    if mute and (names or len(mute) == len(chosen)):
+        raise CommandError(f"kind ipvs is told nothing: print it for `ipvsadm --restore` ({', '.join(mute)})")
+    return [entry for entry in chosen if entry.name not in mute]
 
 
 def _print(known: Sequence[tuple[Entry, Sequence[Member]]], as_json: bool) -> None:
@@ -90,10 +108,7 @@ def _print(known: Sequence[tuple[Entry, Sequence[Member]]], as_json: bool) -> No
                 "spread": [
                     {
                         "name": entry.name,
-                        "members": [
-                            {key: value for key, value in asdict(member).items() if key != "certain"}
-                            for member in members
-                        ],
+                        "members": [asdict(member) for member in members],
                         "lines": entry.lines(members),
                     }
                     for entry, members in known
@@ -105,21 +120,8 @@ def _print(known: Sequence[tuple[Entry, Sequence[Member]]], as_json: bool) -> No
         click.echo("\n".join(entry.lines(members)))
 
 
-def _apply(known: Sequence[tuple[Entry, Sequence[Member]]]) -> Iterator[tuple[str, str]]:
-    """Tell each target; yield those that fail, and why."""
-    for entry, members in known:
-        try:
-            if entry.apply is not None:
-                entry.apply(members)
-        except SpreadError as error:
-            yield entry.name, str(error)
-
-
 async def _watched(entries: Sequence[Entry], socket: Path) -> None:
-    from fttcp.spread.service import Service
-
-    told = [entry for entry in entries if entry.apply is not None]
-    task = asyncio.ensure_future(Service(told, socket, _telling(socket)).run())
+    task = asyncio.ensure_future(Service(entries, socket, _telling(socket)).run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

@@ -19,6 +19,8 @@ from fttcp.spread.settings import KIND_KEYS, SpreadSection
 from fttcp.wire.ports import PortRange, numbers, parse
 
 _DNS_PORT = 53
+_HAPROXY_S = 2.0
+"""HAProxy forgets at a reload: it is asked so often how its servers are."""
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,240}}$){_LABEL}(\.{_LABEL})+\.?")
 _BACKEND = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
@@ -64,7 +66,9 @@ def entries_of(config: Config) -> Iterator[Entry]:
                 yield Entry(section.name, every, dns.lines, dns.apply)
             case "haproxy":
                 proxy = HaproxyBackend(section.target, _place(section.at or ""))
-                yield Entry(section.name, tuple(_first(section, groups)), proxy.lines, proxy.apply)
+                yield Entry(
+                    section.name, tuple(_first(section, groups)), proxy.lines, proxy.apply, _HAPROXY_S
+                )
             case "ipvs":
                 port = _port(section, groups[0])
                 ipvs = IpvsService(section.target, port.first, port.proto)

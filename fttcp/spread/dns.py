@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from dns.update import UpdateMessage
 
 _TIMEOUT_S = 5.0
+_NOBODY = {True: "nobody serves it", False: "not known who serves it"}
 _KEY = re.compile(r'key\s+"?([^\s"{]+)"?\s*\{(.*?)\}\s*;', re.S)
 _FIELD = re.compile(r'\b(algorithm|secret)\s+"?([^\s";]+)"?\s*;')
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.S)
+_WORD_OR_COMMENT = re.compile(r'("[^"]*"|[^\s"/#;{}][^\s";{}]*)|/\*.*?\*/|//[^\n]*|#[^\n]*', re.S)
+"""A word may have `//` in it, as secrets do."""
+_ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1")
+_OTHERS_READ = 0o007
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,8 @@ class DnsName:
 
     A TXT record beside it, `_fttcp.NAME`, says which cluster it belongs to. Each update has it as its
     prerequisite: a name that has addresses of somebody else is never touched. Addresses that are none of
-    ours are left alone.
+    ours are left alone, and so is the last one of a kind: that there is none would be kept for long by others
+    (RFC 2308).
     """
 
     cluster: str
@@ -42,7 +47,7 @@ class DnsName:
         """Return records for a zone file; what nobody serves is a comment."""
         return [
             f"{'' if member.by else '; '}{self.name} {self.ttl} IN {_type(member)} {member.address}"
-            f"  ; {member.group}: {member.by or 'nobody serves it'}"
+            f"  ; {member.group}: {member.by or _NOBODY[member.certain]}"
             for member in members
         ]
 
@@ -85,10 +90,11 @@ class DnsName:
         update.add(self._marker, self.ttl, "TXT", self._owner)
 
     def _change(self, update: UpdateMessage, members: Sequence[Member]) -> None:
+        stay = {_type(member) for member in members if member.by}
         for member in members:
             if member.by:
                 update.add(self.name, self.ttl, _type(member), member.address)
-            elif member.certain:
+            elif member.certain and _type(member) in stay:
                 update.delete(self.name, _type(member), member.address)
 
     def _send(self, update: UpdateMessage, key: Key | None) -> bool:
@@ -152,7 +158,9 @@ def read_key(file: Path) -> Key:
     from dns.tsig import Key
 
     try:
-        text = _COMMENT.sub("", file.read_text(encoding="ascii"))
+        if file.stat().st_mode & _OTHERS_READ:
+            raise SpreadError(f"{file}: everybody may read or write it: chmod o= {file}")
+        text = _WORD_OR_COMMENT.sub(r"\1", file.read_text(encoding="ascii"))
     except OSError as error:
         raise SpreadError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -161,6 +169,9 @@ def read_key(file: Path) -> Key:
     if len(keys) != 1 or keys[0][1].keys() != {"algorithm", "secret"}:
         raise SpreadError(f"{file}: not one key with algorithm and secret: `tsig-keygen NAME` writes one")
     [(name, fields)] = keys
+    if fields["algorithm"].lower() not in _ALGORITHMS:
+        known = ", ".join(_ALGORITHMS)
+        raise SpreadError(f"{file}: no algorithm {fields['algorithm']!r}: `tsig-keygen` knows ({known})")
     try:
         return Key(name, fields["secret"], fields["algorithm"])
     except (DNSException, ValueError) as error:

@@ -43,17 +43,17 @@ class HaproxyBackend:
     place: str | tuple[str, int]
 
     def lines(self, members: Sequence[Member]) -> list[str]:
-        """Return commands for the runtime API."""
-        return [line for member in members for line in self._commands(member, None)]
+        """Return commands for the runtime API; none for what is not known."""
+        return [line for member in _certain(members) for line in self._commands(member, None)]
 
     def apply(self, members: Sequence[Member]) -> None:
         """Set addresses and states; what was set is read again. Raises SpreadError."""
         before, said = self._servers(), list[str]()
-        if missing := sorted({member.group for member in members} - before.keys()):
-            todo = "; ".join(f"server {name} 0.0.0.0:0 disabled" for name in missing)
-            lacks = f"backend {self.backend} has no server {', '.join(missing)}"
+        if missing := [member for member in members if member.group not in before]:
+            todo = "; ".join(f"server {one.group} {one.address}:{one.port}" for one in missing)
+            lacks = f"backend {self.backend} has no server {', '.join(one.group for one in missing)}"
             raise SpreadError(f"{self._where}: {lacks}: put into it: {todo}")
-        certain = [member for member in members if member.by or member.certain]
+        certain = _certain(members)
         for member in certain:
             for command in self._commands(member, before[member.group]):
                 said.append(f"`{command}`: {self._ask(command).strip() or 'no answer'}")
@@ -111,6 +111,10 @@ class HaproxyBackend:
             channel.close()
             raise
         return channel
+
+
+def _certain(members: Sequence[Member]) -> list[Member]:
+    return [member for member in members if member.by or member.certain]
 
 
 def read_servers(answer: str) -> dict[str, Server]:

@@ -17,13 +17,15 @@ class IpvsService:
     protocol: str
 
     def lines(self, members: Sequence[Member]) -> list[str]:
-        """Return a whole table; what nobody serves has the weight 0, and keeps its connections."""
+        """Return a whole table; what nobody serves, for certain, has the weight 0, and keeps its
+        connections."""
         service = f"-{self.protocol[0]} {_end(self.address, self.port)}"
+        gone = [one for one in members if one.certain and not one.by]
         return [
             f"-A {service} -s wlc",
             *(
-                f"-a {service} -r {_end(member.address, member.port)} -m -w {1 if member.by else 0}"
-                for member in members
+                f"-a {service} -r {_end(one.address, one.port)} -m -w {0 if one in gone else 1}"
+                for one in members
             ),
         ]
 

@@ -14,7 +14,7 @@ class SpreadError(Exception):
 @dataclass(frozen=True, slots=True)
 class Member:
     """A service address of a group. ``port``: of the service, 0 where none is told; ``by``: the node that
-    serves it, '' for none; ``certain``: False while that may change in a moment."""
+    serves it, '' for none; ``certain``: False while somebody may serve it unheard, or will in a moment."""
 
     group: str
     address: str
@@ -26,20 +26,34 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What is told of some members, under a name. ``lines`` returns in the target's own words how it is to
-    be; ``apply`` makes it so, may wait for seconds, and raises SpreadError. None: it can only be printed."""
+    be; ``apply`` makes it so, may wait for seconds, and raises SpreadError. None: it can only be printed.
+    ``again_s``: a target that forgets is told again so often."""
 
     name: str
     members: tuple[Member, ...]
     lines: Callable[[Sequence[Member]], list[str]]
     apply: Callable[[Sequence[Member]], None] | None
+    again_s: float = 60.0
+
+    def tell(self, members: Sequence[Member]) -> str | None:
+        """Tell the target; return why it failed. A fault of one entry is never one of another."""
+        assert self.apply is not None
+        try:
+            self.apply(members)
+        except SpreadError as error:
+            return str(error)
+        except Exception as error:
+            return f"a fault of fttcp: {type(error).__name__}: {error}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Who serves, as one node sees it. ``by``: for each group the node that serves it, '' for none."""
+    """Who serves, as one node sees it. ``by``: for each group the node that serves it, '' if nobody does,
+    None if somebody may whom this node does not hear."""
 
     node: str
-    by: Mapping[str, str]
+    by: Mapping[str, str | None]
 
     @property
     def counts(self) -> bool:
@@ -54,44 +68,42 @@ def view(status: Mapping[str, Any]) -> View:
     return View(node, {str(group["name"]): _server(node, group) for group in status["groups"]})
 
 
-def _server(own: str, group: Mapping[str, Any]) -> str:
-    """Return the node that serves a group: a primary whose server is healthy, here with a lease as well."""
-    for node in group["nodes"]:
-        here = node["name"] == own
-        if node["role"] == "primary" and node["healthy"] and (not here or group.get("lease_ms_left", 0) > 0):
+def _server(own: str, group: Mapping[str, Any]) -> str | None:
+    """Return the node that serves a group: a primary whose server is healthy, here with a lease as well.
+    Nobody does if this node has the lease and its server is not healthy, or if all nodes are heard."""
+    leased = group.get("lease_ms_left", 0) > 0
+    primaries = [
+        node for node in group["nodes"] if node["role"] == "primary" and (node["name"] != own or leased)
+    ]
+    for node in primaries:
+        if node["healthy"]:
             return str(node["name"])
-    return ""
+    owned = any(node["name"] == own for node in primaries)
+    return "" if owned or all(node["role"] != "absent" for node in group["nodes"]) else None
 
 
-def seen(members: Iterable[Member], by: Mapping[str, str]) -> tuple[Member, ...]:
-    """Return members as a view has them."""
-    return tuple(replace(member, by=by.get(member.group, "")) for member in members)
+def seen(members: Iterable[Member], by: Mapping[str, str | None]) -> tuple[Member, ...]:
+    """Return members as a view has them. Of a group that the daemon does not have nothing is certain."""
+    known = ((member, by.get(member.group)) for member in members)
+    return tuple(replace(member, by=name or "", certain=name is not None) for member, name in known)
 
 
 class Patience:
-    """A group that nobody serves counts as such after a while, when a takeover is over, and until a target
-    has been told so. It is told once: a node that is cut off from one that serves may be wrong, and the other
-    one tells again and again that it does."""
+    """A group that nobody serves, for certain, counts as such after a while: a takeover is over by then."""
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
         self._since: dict[str, float] = {}
-        self._told: set[str] = set()
 
     def judge(self, members: Iterable[Member], now_s: float) -> tuple[tuple[Member, ...], float | None]:
         """Return members, certain or not, and in how many seconds more of them are; None: never."""
         judged, left_s = [], list[float]()
         for member in members:
-            if member.by:
+            if member.by or not member.certain:
                 self._since.pop(member.group, None)
-                self._told.discard(member.group)
                 judged.append(member)
                 continue
             waits_s = self._since.setdefault(member.group, now_s) + self._wait_s - now_s
-            judged.append(replace(member, certain=waits_s <= 0 and member.group not in self._told))
+            judged.append(replace(member, certain=waits_s <= 0))
             left_s += [waits_s] if waits_s > 0 else []
         return tuple(judged), min(left_s, default=None)
-
-    def told(self, members: Iterable[Member]) -> None:
-        """A target does as these members say."""
-        self._told |= {member.group for member in members if member.certain and not member.by}

@@ -1,4 +1,4 @@
-"""`fttcp spread --watch`: each target is told of every change, and of who serves once more every minute."""
+"""`fttcp spread --watch`: each target is told of every change, and now and then again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fttcp.spread.member import Entry, Member, Patience, SpreadError, View, seen, view
+from fttcp.spread.member import Entry, Patience, View, seen, view
 
-_WAIT_S = 5.0
+WAIT_S = 5.0
 """A group that nobody serves for so long is taken out."""
 _AGAIN_S = 60.0
-"""What a target forgot at a restart of its own, it is told within this time."""
-_FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
+_FIRST_RETRY_S = 1.0
 _SETTLE_S = 0.25
 """Events come in groups, and each look costs the daemon something."""
 _NONE_KEPT = 2**62
@@ -83,41 +82,31 @@ class Service:
         self._unseen = why
 
     async def _keep(self, entry: Entry) -> None:
-        patience, news = Patience(_WAIT_S), self._news[entry.name]
+        patience, news = Patience(WAIT_S), self._news[entry.name]
         failure: str | None = None
-        retry_s, waits_s = _FIRST_RETRY_S, None
+        retry_s, waits_s = _FIRST_RETRY_S, entry.again_s
         while True:
             await _wait(news, waits_s)
             news.clear()
-            now, waits_s = self._view, None
+            now, waits_s = self._view, entry.again_s
             if now is None or not now.counts:
+                patience = Patience(WAIT_S)
                 continue
             clock_s = asyncio.get_running_loop().time()
-            members, waits_s = patience.judge(seen(entry.members, now.by), clock_s)
-            before, failure = failure, await _tell(entry, members)
+            members, left_s = patience.judge(seen(entry.members, now.by), clock_s)
+            before, failure = failure, await asyncio.to_thread(entry.tell, members)
             if failure != before:
                 await self._told(entry.name, failure)
             if failure is None:
-                patience.told(members)
+                retry_s, waits_s = _FIRST_RETRY_S, min(entry.again_s, left_s or entry.again_s)
             else:
-                waits_s = retry_s
-            retry_s = _FIRST_RETRY_S if failure is None else min(2 * retry_s, _LAST_RETRY_S)
+                retry_s, waits_s = min(2 * retry_s, entry.again_s), retry_s
 
 
-async def _wait(news: asyncio.Event, most_s: float | None) -> None:
+async def _wait(news: asyncio.Event, most_s: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(most_s):
             await news.wait()
-
-
-async def _tell(entry: Entry, members: Sequence[Member]) -> str | None:
-    """Tell a target; return why it failed."""
-    assert entry.apply is not None
-    try:
-        await asyncio.to_thread(entry.apply, members)
-    except SpreadError as error:
-        return str(error)
-    return None
 
 
 async def _reply(socket: Path, **request: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,14 @@ def node(name: str, role: str, healthy: bool | None = True) -> dict[str, Any]:
         ([node("alpha", "primary", False), node("beta", "backup")], 50.0, ""),
         ([node("alpha", "backup"), node("beta", "primary")], 0.0, "beta"),
         ([node("alpha", "backup"), node("beta", "primary", False)], 0.0, ""),
-        ([node("alpha", "fenced"), node("beta", "absent", None)], 0.0, ""),
+        ([node("alpha", "primary", False), node("beta", "absent", None)], 50.0, ""),
+        ([node("alpha", "primary", False), node("beta", "absent", None)], 0.0, None),
+        ([node("alpha", "fenced"), node("beta", "absent", None)], 0.0, None),
+        ([node("alpha", "backup"), node("beta", "absent", None)], 0.0, None),
+        ([node("alpha", "backup"), node("beta", "primary", False), node("gamma", "absent", None)], 0.0, None),
     ],
 )
-def test_who_serves_is_a_primary_with_a_healthy_server(nodes: Any, lease_ms: float, by: str) -> None:
+def test_who_serves_is_a_primary_with_a_healthy_server(nodes: Any, lease_ms: float, by: str | None) -> None:
     groups = [{"name": "web", "nodes": nodes, "lease_ms_left": lease_ms}]
     found = view({"node": "alpha", "groups": groups})
     assert found.by == {"web": by} and found.counts is (by == "alpha")
@@ -63,6 +68,30 @@ def test_who_serves_is_a_primary_with_a_healthy_server(nodes: Any, lease_ms: flo
 def test_a_node_that_serves_nothing_has_nothing_to_say() -> None:
     assert View("alpha", {"web": "beta", "shop": "alpha"}).counts
     assert not View("alpha", {"web": "beta", "shop": ""}).counts
+
+
+def test_who_is_not_heard_may_serve() -> None:
+    """alpha serves web, beta shop, and they do not hear each other: neither takes out what the other serves.
+    The same goes for a group that is in the file, and that the daemon does not have."""
+    shop = [node("alpha", "backup"), node("beta", "absent", None)]
+    web = [node("alpha", "primary"), node("beta", "absent", None)]
+    found = view(
+        {
+            "node": "alpha",
+            "groups": [
+                {"name": "shop", "nodes": shop, "lease_ms_left": 0.0},
+                {"name": "web", "nodes": web, "lease_ms_left": 50.0},
+            ],
+        }
+    )
+    assert found.counts
+    members = [Member("web", "192.0.2.1"), Member("shop", "192.0.2.2"), Member("new", "192.0.2.3")]
+    patience = Patience(5)
+    for now_s in (0, 10, 100):
+        judged, left_s = patience.judge(seen(members, found.by), now_s)
+        assert [(one.by, one.certain) for one in judged] == [("alpha", True), ("", False), ("", False)]
+        assert left_s is None
+    assert [one.certain for one in patience.judge(seen(members, {"shop": ""}), 101)[0]] == [False] * 3
 
 
 def test_a_takeover_is_no_loss() -> None:
@@ -74,16 +103,13 @@ def test_a_takeover_is_no_loss() -> None:
         return [member.certain for member in judged], left_s
 
     assert certain(0, web="alpha", shop="alpha") == ([True, True], None)
-    assert certain(10, web="alpha") == ([True, False], 5)
-    assert certain(12) == ([False, False], 3)
+    assert certain(10, web="alpha", shop="") == ([True, False], 5)
+    assert certain(12, web="", shop="") == ([False, False], 3)
     assert certain(14, web="beta", shop="alpha") == ([True, True], None)
-    assert certain(16, web="beta") == ([True, False], 5)
-    assert certain(21, web="beta") == ([True, True], None)
-    patience.told(patience.judge(seen(members, {"web": "beta"}), 21)[0])
-    assert certain(22, web="beta") == ([True, False], None), "it is told once"
-    assert certain(23, web="beta", shop="alpha") == ([True, True], None)
-    assert certain(24, web="beta") == ([True, False], 5)
-    assert certain(29, web="beta") == ([True, True], None)
+    assert certain(16, web="beta", shop="") == ([True, False], 5)
+    assert certain(21, web="beta", shop="") == ([True, True], None)
+    assert certain(22, web="beta") == ([True, False], None)
+    assert certain(23, web="beta", shop="") == ([True, False], 5)
 
 
 def test_each_target_is_told_in_its_own_words(tmp_path: Path) -> None:
@@ -105,6 +131,9 @@ def test_each_target_is_told_in_its_own_words(tmp_path: Path) -> None:
     assert nobody["www"][0] == "; www.example.org. 30 IN A 10.77.0.100  ; web: nobody serves it"
     assert nobody["proxy"] == ["set server site/web state maint"]
     assert nobody["lvs"][1].endswith("-m -w 0")
+    unheard = {name: entry.lines(seen(entry.members, {})) for name, entry in found.items()}
+    assert unheard["www"][0] == "; www.example.org. 30 IN A 10.77.0.100  ; web: not known who serves it"
+    assert unheard["proxy"] == [] and unheard["lvs"][1].endswith("-m -w 1")
     assert found["lvs"].apply is None
 
 
@@ -156,11 +185,14 @@ def test_what_is_wrong_in_an_entry_is_named(tmp_path: Path, text: str, complaint
         (KEY.replace("c2VjcmV0", "c2V"), "`tsig-keygen NAME` writes a right one"),
         (KEY.replace("fttcp", "a..b"), "`tsig-keygen NAME` writes a right one"),
         (KEY.replace("c2VjcmV0", "\xff"), "no text"),
+        (KEY.replace("sha256", "md5"), "no algorithm 'hmac-md5'"),
+        (KEY.replace("sha256", "sha265"), "no algorithm 'hmac-sha265': .*hmac-sha256"),
     ],
 )
 def test_a_key_file_that_is_none_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     file = tmp_path / "dns.key"
     file.write_text(text, encoding="latin-1")
+    file.chmod(0o640)
     with pytest.raises(SpreadError, match=complaint):
         read_key(file)
 
@@ -168,10 +200,30 @@ def test_a_key_file_that_is_none_is_refused(tmp_path: Path, text: str, complaint
 def test_a_key_file_is_read_as_bind_writes_it(tmp_path: Path) -> None:
     file = tmp_path / "dns.key"
     file.write_text(f"// a comment\n{KEY} # key x {{}}\n")
+    file.chmod(0o644)
+    with pytest.raises(SpreadError, match="everybody may read or write it: chmod o= /"):
+        read_key(file)
+    file.chmod(0o640)
     key = read_key(file)
     assert (str(key.name), key.secret, str(key.algorithm)) == ("fttcp.", b"secret", "hmac-sha256.")
     with pytest.raises(SpreadError, match="No such file"):
         read_key(tmp_path / "none")
+
+
+@pytest.mark.parametrize("secret", ['"c2Vj//8="', '"//8="', '"ab/+"', "c2Vj//8=", "a/b/"])
+@pytest.mark.parametrize("behind", ["", " // of fttcp", " # of fttcp", " /* of\nfttcp */"])
+def test_a_secret_may_look_like_a_comment(tmp_path: Path, secret: str, behind: str) -> None:
+    file = tmp_path / "dns.key"
+    file.write_text(KEY.replace('"c2VjcmV0";', f"{secret};{behind}"))
+    file.chmod(0o600)
+    assert base64.b64encode(read_key(file).secret) == secret.strip('"').encode()
+
+
+def test_a_fault_of_one_entry_is_told_as_its_own() -> None:
+    def apply(members: Any) -> None:
+        raise KeyError("hmac-x")
+
+    assert "KeyError: 'hmac-x'" in (Entry("www", (), lambda _: [], apply).tell([]) or "")
 
 
 def test_servers_of_haproxy_are_read_by_the_names_of_columns() -> None:
@@ -237,12 +289,14 @@ def test_a_daemon_that_cannot_be_asked_is_told_once(
     [
         (["--apply", "--watch"], 2, "give one of them"),
         (["--watch", "--json"], 2, "--watch prints nothing"),
-        (["lvs"], 1, "no [[spread]] has the name lvs (there are: www)"),
+        (["mail"], 1, "no [[spread]] has the name mail (there are: www, lvs)"),
+        (["--apply", "lvs"], 1, "kind ipvs is told nothing: print it"),
+        (["--watch", "lvs"], 1, "kind ipvs is told nothing: print it"),
         ([], 1, "no daemon answers there"),
     ],
 )
 def test_what_the_command_refuses(tmp_path: Path, words: list[str], status: int, complaint: str) -> None:
-    entries(tmp_path, DNS)
+    entries(tmp_path, DNS + IPVS)
     args = ["spread", *words, "--config", str(tmp_path / "node.toml"), "--socket", str(tmp_path / "none")]
     done = CliRunner().invoke(main, args)
     assert done.exit_code == status and complaint in done.output, done.output
