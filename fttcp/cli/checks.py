@@ -13,7 +13,7 @@ from fttcp.planes.base import STAMPED_MAX
 CVE_2026_43084 = (((6, 12, 75), (6, 12, 82)), ((6, 18, 14), (6, 18, 23)), ((6, 19, 4), (6, 19, 13)))
 MEMLOCK_MIN = 256 << 20  # bytes; more than the daemon has ever needed
 _BETTER_ARBITER = "run a witness on a third host, or use etcd: docs/arbiters.md"
-CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK, CAP_SYS_NICE = 12, 13, 14, 23
+CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK, CAP_SYS_NICE, CAP_SYS_TIME = 12, 13, 14, 23, 25
 SLOW_CLOCKS = {"hpet", "acpi_pm", "jiffies", "refined-jiffies"}
 
 Address = IPv4Address | IPv6Address

@@ -114,9 +114,10 @@ class Times:
 class Host:
     """The facts of this module. ``rt_runtime_us``: sched_rt_runtime_us; ``rt_limit``: RLIMIT_RTPRIO, None
     with CAP_SYS_NICE; ``file_systems``: kind of file system of each directory that must outlive a boot;
-    ``in_memory``: of each that had better not; ``clock_kept``: a time service keeps the wall clock;
-    ``clock_followed``: else it follows the primary's; ``slews_ppm``: how fast chrony may make it, None
-    without chrony; ``drift_ppm``: the least of all groups;
+    ``in_memory``: of each that had better not; ``clock_kept``: a time service keeps the wall clock, None
+    if the kernel does not tell; ``clock_followed``: else it follows the primary's; ``clock_led``: it may;
+    ``slews_ppm``: how fast chrony may make it, None without chrony; ``drift_ppm``: the least of all groups,
+    and the arbiter's;
     ``macs``: of each group with `mac`, what is in the way, and what to do."""
 
     units: tuple[Unit, ...]
@@ -137,8 +138,9 @@ class Host:
     spools: tuple[Spool, ...] = ()
     outward: tuple[Outward, ...] = ()
     signing: tuple[Signing, ...] = ()
-    clock_kept: bool = True
+    clock_kept: bool | None = True
     clock_followed: bool = False
+    clock_led: bool = True
     slews_ppm: float | None = None
     drift_ppm: int = 1000
     macs: Mapping[str, tuple[str, str] | None] = field(default_factory=dict)
@@ -340,7 +342,11 @@ def check_clock(host: Host) -> Check:
     """Wall clocks of the nodes are near each other if each is near the time of day."""
     if host.clock_kept:
         return ok("wall clock", "kept by a time service")
+    if host.clock_kept is None:
+        return warn("wall clock", "the kernel does not tell", "let adjtimex(2) be called here (seccomp)")
     seen = "no time service keeps it: the kernel calls it unsynchronised"
+    if host.clock_followed and not host.clock_led:
+        return fail("wall clock", f"{seen}; follow_clock lacks CAP_SYS_TIME", "`fttcp settings follow_clock`")
     if host.clock_followed:
         return ok("wall clock", f"{seen}; it follows the primary's")
     return warn("wall clock", seen, "on each node: apt install chrony; `chronyc tracking` tells how it is")
@@ -350,12 +356,12 @@ def _check_slew(host: Host) -> Iterator[Check]:
     """CLOCK_BOOTTIME, by which leases are counted, is slewed together with the wall clock."""
     if host.slews_ppm is None:
         return
-    most = host.drift_ppm - QUARTZ_PPM
+    most = (host.drift_ppm - QUARTZ_PPM) // 2  # one clock may be hurried while the other is held back
     if host.slews_ppm <= most:
         yield ok("chrony", f"slews the clock by {host.slews_ppm:g} ppm at most")
         return
     seen = f"may slew the clock, and that of leases with it, by {host.slews_ppm:g} ppm"
-    seen += f", above drift_ppm, which is {host.drift_ppm}"
+    seen += f", on each of two nodes: too much for drift_ppm, which is {host.drift_ppm}"
     todo = f"on each node: `maxslewrate {max(most, 1)}` in /etc/chrony/conf.d/fttcp.conf, and restart chrony"
     yield warn("chrony", seen, todo)
 

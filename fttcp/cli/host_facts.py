@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import pairwise
 from pathlib import Path
 
-from fttcp.cli.checks import CAP_NET_ADMIN, CAP_SYS_NICE
+from fttcp.cli.checks import CAP_NET_ADMIN, CAP_SYS_NICE, CAP_SYS_TIME
 from fttcp.cli.host_checks import (
     Followed,
     Host,
@@ -80,9 +80,10 @@ def see_host(config: Config, capabilities: int) -> Host:
         rt_runtime_us=_number("/proc/sys/kernel/sched_rt_runtime_us", -1),
         rt_limit=None if allowed or limit == resource.RLIM_INFINITY else limit,
         guest=any("hypervisor" in line.split() for line in Path("/proc/cpuinfo").read_text().splitlines()),
-        clock_kept=wallclock.is_kept(),
+        clock_kept=_clock_kept(),
+        clock_led=bool(capabilities >> CAP_SYS_TIME & 1),
         slews_ppm=_slews_ppm(),
-        drift_ppm=min(group.timing.drift_ppm for group in groups),
+        drift_ppm=min(_drifts(config)),
         clock_followed=config.node.follow_clock,
         connections=_number("/proc/sys/net/netfilter/nf_conntrack_count", 0),
         connections_most=_number("/proc/sys/net/netfilter/nf_conntrack_max", 0),
@@ -117,6 +118,20 @@ def _macs(config: Config) -> dict[str, tuple[str, str] | None]:
             name: next(filter(None, (obstacle(kernel, one, mac) for one in config.node.adapters)), None)
             for name, mac in macs.items()
         }
+
+
+def _clock_kept() -> bool | None:
+    try:
+        return wallclock.is_kept()
+    except OSError:
+        return None
+
+
+def _drifts(config: Config) -> Iterator[int]:
+    """Yield what is allowed for: of heartbeats, and of the arbiter's leases."""
+    yield from (group.timing.drift_ppm for group in config.group)
+    if config.arbiter.kind != "none":
+        yield config.arbiter.drift_ppm
 
 
 def _slews_ppm() -> float | None:

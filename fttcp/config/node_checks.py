@@ -13,7 +13,7 @@ from fttcp.config.schema import (
     GroupSection,
 )
 from fttcp.config.words import EVENTS
-from fttcp.planes.wallclock import QUARTZ_PPM, SLEW_PPM
+from fttcp.planes.wallclock import LEAST_DRIFT_PPM, SLEW_PPM
 from fttcp.wire.keyfile import is_credential
 from fttcp.wire.ports import PortRange, parse
 
@@ -52,17 +52,16 @@ def check_node(config: Config, errors: list[str]) -> None:
 
 
 def check_followed_clock(config: Config, errors: list[str]) -> None:
-    """A clock that is led is faster or slower than quartz, and leases are counted by it."""
+    """Clocks that are led are faster or slower than quartz, and leases are counted by them."""
     if not config.node.follow_clock:
         return
-    least = SLEW_PPM + QUARTZ_PPM
     drifts = {f"group[{i}].timing": group.timing.drift_ppm for i, group in enumerate(config.group)}
     drifts |= {"arbiter": config.arbiter.drift_ppm} if config.arbiter.kind != "none" else {}
     errors += [
-        f"{where}.drift_ppm: {drift} is below {least}, and node.follow_clock slews by {SLEW_PPM} ppm "
-        f"(allowed: {least}..100000)"
+        f"{where}.drift_ppm: {drift} is below {LEAST_DRIFT_PPM}, and node.follow_clock slews by {SLEW_PPM} "
+        f"ppm on each node (allowed: {LEAST_DRIFT_PPM}..100000)"
         for where, drift in drifts.items()
-        if drift < least
+        if drift < LEAST_DRIFT_PPM
     ]
 
 

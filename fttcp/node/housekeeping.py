@@ -26,7 +26,6 @@ from fttcp.network.owner import Firewall
 from fttcp.network.rules import RulesError
 from fttcp.node.timekeeping import Timekeeper, leader
 from fttcp.planes.clocks import Clocks
-from fttcp.planes.following import ROUND_S as ROUND_OF_TIME_S
 from fttcp.report.events import History
 
 ROUND_S = 5.0
@@ -103,8 +102,8 @@ class Housekeeper:
             note,
         )
         while True:
-            await self.guard(timekeeper.round())
-            await asyncio.sleep(ROUND_OF_TIME_S)
+            await self.guard(timekeeper.second())
+            await asyncio.sleep(1)
 
     async def _follow(self, news: News, look: Callable[[], Awaitable[bool]]) -> None:
         """Look at once when there is news; ``look`` says whether all was done. What could not be mended waits

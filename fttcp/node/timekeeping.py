@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from fttcp.group.group import GroupRuntime
 from fttcp.planes import wallclock
 from fttcp.planes.clocks import Clocks, Note
-from fttcp.planes.following import Step, follow
+from fttcp.planes.following import ROUND_S, Step, follow
+from fttcp.planes.wallclock import SLEW_PPM
 
 
 class Hand(Protocol):
     """What there is to a wall clock; see ``fttcp.planes.wallclock``."""
 
     def keeper(self) -> str:
-        """Return the time service that keeps it, or ''."""
+        """Return the time service that keeps it, or ''. Raises OSError."""
 
     def slew(self, offset_us: int) -> None:
-        """Put it forward, slowly. Raises OSError."""
+        """Put it forward, in the next second. Raises OSError."""
 
 
 def leader(groups: Mapping[str, GroupRuntime], own: str) -> str | None:
@@ -41,26 +42,57 @@ class Timekeeper:
         hand: Hand = wallclock,
     ) -> None:
         self._clocks, self._leads, self._wanted, self._note, self._hand = clocks, leads, wanted, note, hand
-        self._last = Step()
+        self._told, self._left_us, self._seconds = Step(), 0, 0
 
-    async def round(self) -> None:
-        """Look, and have the clock led; to be done every ROUND_S. Raises OSError."""
-        step = Step()
-        if self._wanted() and (peer := self._leads()) is not None:
-            keeper = await asyncio.to_thread(self._hand.keeper)
-            step = follow(peer, self._clocks.offset(peer), keeper)
-        if step.slew_ns:
+    async def second(self) -> None:
+        """Lead the clock; to be done every second. Every ROUND_S it is looked whom to, and how far."""
+        if self._seconds % ROUND_S == 0:
+            await self._round()
+        self._seconds += 1
+        if self._left_us:
+            self._lead()
+
+    def _leader(self) -> str | None:
+        return self._leads() if self._wanted() else None
+
+    async def _round(self) -> None:
+        step, peer = Step(), self._leader()
+        if peer is None:
+            self._told = Step()
+        else:
             try:
-                self._hand.slew(step.slew_ns // 1000)
+                keeper = await asyncio.to_thread(self._hand.keeper)
+                step = follow(peer, self._clocks.offset(peer), keeper)
+                if step.peer:
+                    self._hand.slew(0)  # whether that is allowed
             except OSError as error:
-                step = Step(why=f"{error.strerror}: the daemon needs CAP_SYS_TIME")
+                step = _forbidden(error)
+        self._left_us = step.slew_ns // 1000
         self._tell(step)
 
+    def _lead(self) -> None:
+        """One that ceases to follow stops at once: two that are led apart are a matter of leases."""
+        if self._leader() != self._clocks.followed:
+            self._left_us = 0
+            return
+        part_us = max(-SLEW_PPM, min(SLEW_PPM, self._left_us))
+        self._left_us -= part_us
+        try:
+            self._hand.slew(part_us)
+        except OSError as error:
+            self._left_us = 0
+            self._tell(_forbidden(error))
+
     def _tell(self, step: Step) -> None:
-        before, self._last = self._last, step
+        """Note what is new. While nothing is known of the peer's clock there is nothing to say."""
         self._clocks.followed = step.peer
-        told: dict[str, Any] = {"peer": step.peer} if step.peer else {"why": step.why}
-        if step.peer and step.peer != before.peer:
-            self._note("clock-followed", "info", **told)
-        elif step.why and not before.why:
-            self._note("clock-not-followed", "warning", **told)
+        if step.peer and step.peer != self._told.peer:
+            self._note("clock-followed", "info", peer=step.peer)
+        elif step.why and not self._told.why:
+            self._note("clock-not-followed", "warning", why=step.why)
+        if step.peer or step.why:
+            self._told = step
+
+
+def _forbidden(error: OSError) -> Step:
+    return Step(why=f"{error.strerror}: the daemon needs CAP_SYS_TIME, and leave to call adjtimex(2)")

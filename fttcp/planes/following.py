@@ -1,7 +1,7 @@
 """Whether a wall clock is led to that of another node, and by how much. Pure.
 
-The kernel makes the clock faster or slower for a while, and is asked anew in each round. Half a round is
-left for measuring: the delays of heartbeats, of which the offset is made, are the least of up to 20 s.
+The clock is made faster or slower for a while, by some microseconds every second. The rest of a round is left
+for measuring: the delays of heartbeats, of which the offset is made, are the least of up to 20 s.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from fttcp.planes.clocks import Offset
 
-ROUND_S = 60.0
-MOST_NS = 20_000_000
-"""Of one round: 40 s at 500 ppm."""
+ROUND_S = 60
+MOST_NS = 10_000_000
+"""Of one round: 40 s at 250 ppm."""
 FARTHEST_NS = 60_000_000_000
-"""Two days of rounds: more is set by hand."""
+"""Four days of rounds: more is set by hand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,11 @@ def test_a_good_host_passes() -> None:
         ({"times": (Times("web", 20, 20),)}, "heartbeats of web", Status.WARN, "30 or more"),
         ({"connections": 900}, "conntrack", Status.WARN, "nf_conntrack_max=2000"),
         ({"clock_kept": False}, "wall clock", Status.WARN, "chrony"),
-        ({"slews_ppm": 83333.333}, "chrony", Status.WARN, "`maxslewrate 800`"),
+        ({"slews_ppm": 83333.333}, "chrony", Status.WARN, "`maxslewrate 400`"),
+        ({"slews_ppm": 401.0}, "chrony", Status.WARN, "`maxslewrate 400`"),
+        ({"clock_kept": None}, "wall clock", Status.WARN, "adjtimex"),
+        ({"clock_kept": False, "clock_followed": True, "clock_led": False}, "wall clock", Status.FAIL,
+         "follow_clock"),
         ({"large_receive": ("eth0",)}, "offload eth0", Status.WARN, "lro off"),
         ({"confined": ("User=fttcp",)}, "resources", Status.WARN, "drop-in"),
         ({"without_ipv6": ("eth0",)}, "IPv6 eth0", Status.FAIL, "disable_ipv6=0"),
@@ -199,6 +203,8 @@ def test_each_fault_is_found_and_says_what_to_do(
         ({"times": (Times("web", 0, 100),), "rt_limit": 0, "rt_runtime_us": 0}, "real-time limits"),
         ({"times": (Times("web", 20, 20),), "guest": False}, "real-time limits"),
         ({"connections_most": 0, "connections": 0}, "conntrack"),
+        ({"slews_ppm": 400.0}, "chrony"),
+        ({"clock_kept": False, "clock_followed": True}, "wall clock"),
     ],
 )
 def test_what_looks_like_a_fault_and_is_none(changes: dict[str, Any], name: str) -> None:
