@@ -59,13 +59,14 @@ def spread(
     if not applied:
         _print([(entry, seen(entry.members, now.by)) for entry in entries], as_json)
         return
+    if now.counts:
+        now = _lasting(now, socket)
     if not now.counts:
         raise CommandError(
             f"{now.node} serves no group, and may be cut off from those that do: say it where one is served",
             "not-primary",
         )
-    by = _lasting(now, socket).by
-    why = {entry.name: entry.tell(seen(entry.members, by)) for entry in entries}
+    why = {entry.name: entry.tell(seen(entry.members, now.by)) for entry in entries}
     if as_json:
         show_json({"spread": [{"name": name, "why": text} for name, text in why.items()]})
     failed = {name: text for name, text in why.items() if text is not None}

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from fttcp.cli.main import main
+from fttcp.cli.spread import _lasting
 from fttcp.config import load
 from fttcp.config.spread import entries_of
 from fttcp.spread.dns import read_key
@@ -110,6 +111,21 @@ def test_a_takeover_is_no_loss() -> None:
     assert certain(21, web="beta", shop="") == ([True, True], None)
     assert certain(22, web="beta") == ([True, False], None)
     assert certain(23, web="beta", shop="") == ([True, False], 5)
+
+
+def test_what_is_told_once_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A takeover may be under way at the first look, or at the second one."""
+    monkeypatch.setattr("fttcp.cli.spread.WAIT_S", 0)
+    then = [
+        {"name": name, "nodes": [node("alpha", role), node("beta", "backup")], "lease_ms_left": 50.0}
+        for name, role in (("web", "primary"), ("over", "primary"), ("begins", "backup"), ("dead", "backup"))
+    ]
+    monkeypatch.setattr("fttcp.cli.spread.ask", lambda *_, **__: {"node": "alpha", "groups": then})
+    first = View("alpha", {"web": "alpha", "over": "", "begins": "alpha", "dead": ""})
+    again = _lasting(first, Path("/none"))
+    assert again.by == {"web": "alpha", "over": "alpha", "begins": None, "dead": ""}
+    served = View("alpha", {"web": "alpha", "shop": None})
+    assert _lasting(served, Path("/none")) is served
 
 
 def test_each_target_is_told_in_its_own_words(tmp_path: Path) -> None:
