@@ -52,6 +52,9 @@ class Crowd(Lab):
         """Port and pid file of a group's server."""
         return (PORT + number, f"/run/{number}.pid") if self._each else (PORT, "/run/all.pid")
 
+    def change(self, config: dict[str, Any]) -> None:
+        """Change a node's file before it is written."""
+
     def make(self) -> None:
         """Make the hosts, and a file for each node."""
         self.up(bare=True)
@@ -60,13 +63,18 @@ class Crowd(Lab):
             path = write_node_files(node, self.home / node, key, ())
             config = node_config(node, self.home / node, ("7/tcp=unused",), ())
             config["group"] = [self.group(number, node) for number in range(self.count)]
+            self.change(config)
             path.write_text(to_toml(config) + "\n")
 
-    def start(self, node: str) -> None:
-        """Start a node's servers and its daemon."""
+    def serve(self, node: str) -> None:
+        """Start the servers of all groups."""
         for port, pid_file in sorted({self._server(number) for number in range(self.count)}):
             serve = f"echo $$ > {pid_file}; exec socat TCP-LISTEN:{port},fork,reuseaddr,nodelay PIPE"
             self.keep_child(self.popen(node, ["sh", "-c", serve], cwd="/", start_new_session=True))
+
+    def start(self, node: str) -> None:
+        """Start a node's servers and its daemon."""
+        self.serve(node)
         daemon = [fttcp_program(), "node", "--config", str(self.home / node / "node.toml")]
         with self.log(node).open("ab") as log:
             self.daemons[node] = self.popen(

@@ -17,10 +17,7 @@ from fttcp.config import Config
 from fttcp.config.placement import groups_of, hosts_of
 
 _CONFIG = Path("/etc/fttcp/node.toml")
-_BY_HAND = (
-    "This is advice: every daemon runs every group of its file. Take what has no room out there, then "
-    "`fttcp reload`."
-)
+_BY_THEMSELVES = "Nodes whose file tells their `capacity` do this by themselves."
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,7 @@ def _lines(steps: Sequence[Step], node: str | None) -> Iterator[str]:
         yield from (f"  {line}" for line in _changes(step))
         yield from (f"  {line}" for line in _table(step))
     if any(change.why in (Why.NO_ROOM, Why.TURNED_OUT) for step in steps for change in step.changes):
-        yield f"\n{_BY_HAND}"
+        yield f"\n{_BY_THEMSELVES}"
 
 
 def _changes(step: Step) -> Iterator[str]:

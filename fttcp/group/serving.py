@@ -9,11 +9,13 @@ from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.recording import Recorder
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import NS_PER_MS, Cause, Phase
+from fttcp.ownership.model import NS_PER_MS, Cause, Phase, Role
 from fttcp.ownership.pair import PairMachine
 from fttcp.planes.base import Engine
 from fttcp.server.server import Caretaker
 
+_LEAVES_S = 2.0
+"""How long a node without units waits for its backup to take what it serves, beside ``handover_wait_ms``."""
 _NO_FILE = "the file of its history is not open yet: what is the disk of history_dir doing?"
 
 
@@ -46,6 +48,10 @@ class Serving:
         self._restoring: asyncio.Task[None] | None = None
         self._promoted: list[int] | None = None
         """The server whose turn it was to be told what clients have sent."""
+        self.shed = ""
+        """Why this host has no units for the group; '' while it has."""
+        self.leaves_by_s = 0.0
+        """When the server of a group that is shed ends at the latest, though nobody has taken the role."""
 
     # ------------------------------------------------------------------ its news
 
@@ -53,6 +59,8 @@ class Serving:
         """The server's health changed; ``serves``: see ``ServerFailed``."""
         group = self._group
         self._healthy = healthy
+        if self.shed:  # which the machine knows, and people
+            return
         group.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause, serves))
         if healthy and self._awaited and group.server is not None and not group.server.resting:
             self._tell(group.server.pids)
@@ -94,13 +102,15 @@ class Serving:
     # ------------------------------------------------------------------ what it is told
 
     def rest(self) -> None:
-        """Of a cold group: this node does not serve, so its server is not to run. Such a node is fit when it
-        can keep what clients send, on disk as well if that is wanted."""
+        """The server is not to run: of a cold group, while this node does not serve; of one that is shed. The
+        first is fit when it can keep what clients send, on disk as well if that is wanted."""
         server, recorder = self._group.server, self._group.recorder
         if server is None:
             return
-        if recorder is not None and recorder.server_rests(lambda: server.hold("")):
-            server.hold(_NO_FILE)
+        server.hold(self.shed)
+        cold = self._group.machine.settings.cold
+        if cold and recorder is not None and recorder.server_rests(lambda: server.hold(self.shed)):
+            server.hold(self.shed or _NO_FILE)
         server.rest()
 
     def promote(self, wanted: do.Promote) -> None:
@@ -143,8 +153,51 @@ class Serving:
         if group.server is not None:
             self._restarting = True
             try:
-                self.rest() if group.machine.settings.cold else group.server.restart()
+                self.rest() if group.machine.settings.cold or self.shed else group.server.restart()
             finally:
                 self._restarting = False
-        if self._healthy:  # it was left as it is
+        if self._healthy and not self.shed:  # it was left as it is
             group.feed(ev.ServerRecovered())
+
+    # ------------------------------------------------------------------ units
+
+    def have_units(self, why_not: str) -> None:
+        """Whether this host has units for the group: '', or why not. Then the role goes to the backup that is
+        in step, if there is one, and the server ends, if it is ours. It starts when there are units again."""
+        group, server = self._group, self._group.server
+        if bool(why_not) is not bool(self.shed):
+            self.shed = why_not
+            if why_not:
+                self.leaves_by_s = self._loop_s() + group.machine.settings.handover_wait_ns / 1e9 + _LEAVES_S
+                group.note("shed", "warning", why=why_not)
+                group.feed(ev.ServerFailed(Cause.NO_UNITS, serves=self._healthy))
+            else:
+                group.note("units-again")
+                self._begin_again()
+        if self.shed and server is not None and server.ours and not (server.resting or self._hands_over):
+            self.rest()
+
+    @property
+    def _hands_over(self) -> bool:
+        """Whether another node is about to take what this one still serves."""
+        machine, partner = self._group.machine, self._group.machine.partner
+        if machine.role is not Role.PRIMARY or self._loop_s() >= self.leaves_by_s:
+            return False
+        said = partner.said if partner is not None else None
+        return machine.phase is Phase.HANDOVER or (machine.in_step and said is not None and said.able)
+
+    def _begin_again(self) -> None:
+        server = self._group.server
+        if server is None:
+            return
+        if server.resting and self._group.machine.settings.cold:
+            self.rest()
+        elif server.resting:
+            server.wake()
+            server.hold("")
+        elif self._healthy:
+            self._group.feed(ev.ServerRecovered())
+
+    @staticmethod
+    def _loop_s() -> float:
+        return asyncio.get_running_loop().time()

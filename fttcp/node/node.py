@@ -48,6 +48,7 @@ from fttcp.node.housekeeping import Housekeeper
 from fttcp.node.maintenance import MaintenanceFile
 from fttcp.node.ownfiles import OwnFiles, Restore
 from fttcp.node.reload import Plan, compare
+from fttcp.node.room import Room
 from fttcp.node.rundir import PID_FILE, BusyError, Lock, only_one
 from fttcp.ownership import events as ev
 from fttcp.ownership.pair import PairMachine
@@ -96,6 +97,7 @@ class Node:
         self._maintenance = MaintenanceFile(Path(config.node.state_dir))
         self._changing = asyncio.Lock()
         """Held while groups come and go."""
+        self._room = Room(lambda: self._config, self._groups)
         self._house = Housekeeper(
             lambda: self._config,
             lambda: self._secrets,
@@ -185,6 +187,7 @@ class Node:
             await self._prepare(section, self._secrets)
         await self._frontend.start()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        self._room.look()  # before any server starts
         for name in self._groups:
             await self._start_group(name)
         self._adapters.ask_references()
@@ -238,13 +241,14 @@ class Node:
         group = self._groups[name]
         assert group.server is not None
         pauses = await asyncio.to_thread(self._maintenance.load, name)
-        cold = group.machine.settings.cold
-        if not cold:
+        rests = group.machine.settings.cold or bool(group.serving.shed)
+        if not rests:
             group.server.start()
         group.start()
-        if cold:  # how its server is, is known at once
+        if rests:  # how its server is, is known at once
             group.serving.rest()
             group.server.start()
+        group.on_news = self._room.news
         self._spawn(self._house.know_neighbours(name))
         group.feed(ev.MaintenanceChanged(pauses))
         self._adapters.greet(group)
@@ -282,6 +286,7 @@ class Node:
             down.push_async_callback(self._stop_servers, groups)
             down.push_async_callback(self._frontend.close)
             down.push_async_callback(self._adapters.close)
+            down.callback(self._room.close)
         self._history.add("stopped")
 
     @staticmethod
@@ -338,6 +343,7 @@ class Node:
             why = f"it cannot be done: {error}; everything is as before"
             raise RequestError(why, "impossible") from error
         before, self._config, self._secrets = self._secrets.keys, config, secrets
+        self._room.forget()
         return {
             "changed": [*(str(change) for change in plan.live), *self._change_keys(before)],
             "added": list(plan.added),

@@ -82,6 +82,8 @@ class Cause(StrEnum):
     PROBE_FAILED = "probe-failed"
     RESOURCES_EXHAUSTED = "resources-exhausted"
     REFERENCE_LOST = "reference-lost"
+    NO_UNITS = "no-units"
+    """More important groups need the units of the primary's host."""
     STOP = "stop"
     FAILOVER = "failover"
     """An operator let the backup take over without the primary's consent."""

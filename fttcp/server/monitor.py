@@ -184,6 +184,11 @@ class Health:
         }
 
     @property
+    def ours(self) -> bool:
+        """Whether the server can be ended and started."""
+        return self._server.ours
+
+    @property
     def healthy(self) -> bool:
         """The verdict."""
         return self._verdict.healthy

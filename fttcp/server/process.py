@@ -48,6 +48,8 @@ class _Command:
 class Supervisor:
     """The servers of one group, started and kept running by this daemon."""
 
+    ours = True
+
     def __init__(
         self,
         group: str,

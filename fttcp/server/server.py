@@ -27,6 +27,9 @@ class ServerListener(Protocol):
 class Server(Protocol):
     """The servers of one group."""
 
+    ours: bool
+    """Run by us, so that they can be ended and started."""
+
     @property
     def pids(self) -> list[int]:
         """The leading processes that run now."""
@@ -73,6 +76,9 @@ class Caretaker(Protocol):
 
     resting: bool
     """Nothing runs, and is not to: it would be started if this node were to serve."""
+
+    @property
+    def ours(self) -> bool: ...
 
     @property
     def healthy(self) -> bool: ...

@@ -89,6 +89,7 @@ def pid_of_unit(unit: str) -> FindPid:
 class Watcher:
     """Same face as Supervisor, for a server that this daemon does not run."""
 
+    ours = False
     restarts = 0
     gave_up = False
 

@@ -98,6 +98,11 @@ class Resources:
         self._forgive()
 
     @property
+    def ours(self) -> bool:
+        """They can be stopped and started."""
+        return True
+
+    @property
     def healthy(self) -> bool:
         """The verdict."""
         return self._verdict.healthy

@@ -1,0 +1,85 @@
+"""For which groups a host has room: what it sheds by itself, with what it knows.
+
+Each host decides for itself only. It knows of every group that it may get whether somebody serves it, and
+what it has of it. What fits is what ``placement.assign`` has for the same host, in the same order:
+
+1. groups that it serves, by rank, and those that nobody has served for so long that no other host seems to
+   have room for them;
+2. such that have waited for half of that: for these only a backup has to leave;
+3. groups of which it is the backup, in step;
+4. other groups that nobody serves;
+5. groups that lack a backup;
+6. groups for which it would be a spare.
+
+The two waits stand for what ``assign`` knows of other hosts: one on which nobody has to leave needs no wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from fttcp.cluster.placement import Group, ranked
+
+
+class Part(IntEnum):
+    """What a host has of a group."""
+
+    SERVES = 0
+    BACKS = 1
+    """Its backup, in step."""
+    UNSERVED = 2
+    """Nobody serves the group."""
+    UNBACKED = 3
+    """Another host serves it, without a backup."""
+    SPARE = 4
+    """Others serve and back it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A group at this host. ``waited``: for how long nobody has served it, in waits of this host for it (at
+    0.5 backups leave for it, at 1 groups of lower rank)."""
+
+    group: Group
+    part: Part
+    waited: float = 0.0
+
+    @property
+    def units(self) -> int:
+        """What it takes here: a host that only may serve it has the server of a backup."""
+        serves = self.part in (Part.SERVES, Part.UNSERVED)
+        return self.group.units if serves else self.group.backup_units
+
+    @property
+    def turn(self) -> int:
+        """When it is its turn, see above."""
+        if self.part is Part.SERVES or (self.part is Part.UNSERVED and self.waited >= 1):
+            return 1
+        if self.part is Part.UNSERVED:
+            return 2 if self.waited >= 0.5 else 4
+        return {Part.BACKS: 3, Part.UNBACKED: 5, Part.SPARE: 6}[self.part]
+
+
+def fits(claims: Iterable[Claim], capacity: int | None) -> frozenset[str]:
+    """Return the names of the groups for which a host with so many units (None: no bound) has room.
+
+    One whose backup takes less than its primary needs room for a primary beside those of higher rank.
+    """
+    by_name = {claim.group.name: claim for claim in claims}
+    if capacity is None:
+        return frozenset(by_name)
+    by_rank = [by_name[group.name] for group in ranked(claim.group for claim in by_name.values())]
+    place = {claim.group.name: i for i, claim in enumerate(by_rank)}
+    left, room, serving = capacity, set(), dict[int, int]()
+    for claim in sorted(by_rank, key=lambda claim: claim.turn):
+        name, units = claim.group.name, claim.group.units
+        beside = sum(taken for i, taken in serving.items() if i < place[name])
+        if claim.units > left or units > capacity - beside:
+            continue
+        room.add(name)
+        left -= claim.units
+        if claim.part in (Part.SERVES, Part.UNSERVED):
+            serving[place[name]] = units
+    return frozenset(room)
