@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from lab.crowd import PORT, WITHIN_S, Crowd, address
 from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import fttcp_program
 from lab.network import NODES
-from lab.crowd import PORT, WITHIN_S, Crowd, address
 from tests.integration.netns import needs_root
 from tests.integration.talking import Talk
 
