@@ -68,7 +68,7 @@ class GroupRuntime:
     """How much of what it relies on was changed by somebody, and put back."""
     end_grace_ns = 0
     """For so long the engine holds ends of connections that the other node's server did not end."""
-    on_news: Callable[[], None] | None = None
+    on_news: Callable[[], None] = staticmethod(lambda: None)
     """Called whenever something may have changed in the group's roles."""
 
     def __init__(
@@ -357,8 +357,7 @@ class GroupRuntime:
             self._orders.carry_out(command)
         if commands or not isinstance(event, ev.DeadlineReached | ev.LeaseSeen):
             self._late.put()
-            if self.on_news is not None:
-                self.on_news()
+            self.on_news()
         self._arm()
         if any(isinstance(command, do.LookAtFlows) for command in commands) and not self._closed:
             commands = commands + self._step(flows_seen(self.engine))

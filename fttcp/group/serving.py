@@ -59,7 +59,9 @@ class Serving:
         """The server's health changed; ``serves``: see ``ServerFailed``."""
         group = self._group
         self._healthy = healthy
-        if self.shed:  # which the machine knows, and people
+        if self.shed:  # which people know
+            if not healthy:
+                group.feed(ev.ServerFailed(Cause.NO_UNITS, serves))
             return
         group.feed(ev.ServerRecovered() if healthy else ev.ServerFailed(cause, serves))
         if healthy and self._awaited and group.server is not None and not group.server.resting:
@@ -153,7 +155,7 @@ class Serving:
         if group.server is not None:
             self._restarting = True
             try:
-                self.rest() if group.machine.settings.cold or self.shed else group.server.restart()
+                self.rest() if group.machine.settings.cold or self._ends else group.server.restart()
             finally:
                 self._restarting = False
         if self._healthy and not self.shed:  # it was left as it is
@@ -163,7 +165,8 @@ class Serving:
 
     def have_units(self, why_not: str) -> None:
         """Whether this host has units for the group: '', or why not. Then the role goes to the backup that is
-        in step, if there is one, and the server ends, if it is ours. It starts when there are units again."""
+        in step, if there is one, and a server that we run ends. It starts when there are units again. Who
+        serves a cold group is never told that there are none."""
         group, server = self._group, self._group.server
         if bool(why_not) is not bool(self.shed):
             self.shed = why_not
@@ -174,8 +177,15 @@ class Serving:
             else:
                 group.note("units-again")
                 self._begin_again()
-        if self.shed and server is not None and server.ours and not (server.resting or self._hands_over):
+        if self._ends and server is not None and not (server.resting or self._hands_over):
+            group.feed(ev.ServerFailed(Cause.NO_UNITS, serves=False))
             self.rest()
+
+    @property
+    def _ends(self) -> bool:
+        """Whether the server is to end for want of units."""
+        server = self._group.server
+        return bool(self.shed) and server is not None and server.ours
 
     @property
     def _hands_over(self) -> bool:

@@ -138,6 +138,7 @@ class Node:
             self._frontend.ready()
             await stop.wait()
             self._frontend.stopping()
+            self._room.close()
             ending = {name: group.ending() for name, group in self._groups.items()}
             why = {name: _why_they_end(self._groups[name]) for name, number in ending.items() if number}
             told: dict[str, Any] = {"why": why} if why else {}
@@ -241,7 +242,7 @@ class Node:
         group = self._groups[name]
         assert group.server is not None
         pauses = await asyncio.to_thread(self._maintenance.load, name)
-        rests = group.machine.settings.cold or bool(group.serving.shed)
+        rests = group.machine.settings.cold or (bool(group.serving.shed) and group.server.ours)
         if not rests:
             group.server.start()
         group.start()
@@ -382,7 +383,7 @@ class Node:
             await self._network.change([self._net(config, section) for section in joined])
             for section in config.group:
                 if section.name in plan.added:
-                    await self._join(section, secrets)
+                    await self._join(config, section, secrets)
         for section in config.group:
             group = self._groups.get(section.name)
             if group is not None:
@@ -403,9 +404,10 @@ class Node:
             hang_after_ms = section.timing.hang_after_ms
             group.server.configure(section.health, section.restart, section.hooks, hang_after_ms)
 
-    async def _join(self, section: GroupSection, secrets: Secrets) -> None:
+    async def _join(self, config: Config, section: GroupSection, secrets: Secrets) -> None:
         try:
             await self._prepare(section, secrets)
+            self._room.look(config)
             await self._start_group(section.name)
         except START_ERRORS:
             await self._discard(section.name)

@@ -10,7 +10,7 @@ from fttcp.cluster.room import Claim, Part, fits
 from fttcp.config import Config
 from fttcp.config.placement import groups_of
 from fttcp.group.group import GroupRuntime
-from fttcp.ownership.model import Phase, Role
+from fttcp.ownership.model import Cause, Phase, Role
 from fttcp.ownership.pair import PairMachine
 
 _NEWS_S = 0.02
@@ -27,8 +27,10 @@ class Room:
         self._admitted_s: dict[str, float] = {}
         """Group that made others leave -> when; it is not awaited for ever."""
         self._vain: set[str] = set()
-        """Groups for which others left in vain: not again before somebody serves them."""
+        """Groups for which others left in vain: not again before another one serves them, or a reload."""
+        self._start_within_s: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def news(self) -> None:
         """Something has changed in a group: look soon."""
@@ -41,28 +43,37 @@ class Room:
         self.look()
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more: groups end."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
 
-    def look(self) -> None:
-        """Tell each group whether there are units for it."""
-        config = self._config()
+    def look(self, config: Config | None = None) -> None:
+        """Tell each group whether there are units for it, by this configuration, or by the one in use."""
+        if self._closed:
+            return
+        config = config or self._config()
         by_name = {group.name: group for group in groups_of(config)}
+        self._start_within_s = {one.name: one.restart.start_within_s for one in config.group}
         now_s = asyncio.get_running_loop().time()
-        claims = [
-            self._claim(by_name[name], runtime, now_s)
-            for name, runtime in self._groups.items()
-            if name in by_name and not runtime.fenced
-        ]
-        capacity = config.node.capacity
-        room = fits(claims, capacity)
+        runtimes = {
+            name: one
+            for name, one in self._groups.items()
+            if name in by_name and not (one.fenced or one.machine.view.stopping)
+        }
+        for kept in (self._unserved_s, self._admitted_s):
+            for name in kept.keys() - runtimes.keys():
+                del kept[name]
+        self._vain &= runtimes.keys()
+        claims = [self._claim(by_name[name], runtime, now_s) for name, runtime in runtimes.items()]
+        room = fits(claims, config.node.capacity)
         for claim in claims:
-            name = claim.group.name
-            why = "" if name in room else f"no units: {config.node.name} has {capacity}, others come first"
-            self._note_admitted(claim, name in room, now_s)
-            self._groups[name].serving.have_units(why)
-        if capacity is not None:
+            name, runtime = claim.group.name, runtimes[claim.group.name]
+            fit = name in room or _stays(runtime.machine)
+            self._note_admitted(claim, fit, now_s)
+            why = f"no units: {config.node.name} has {config.node.capacity}, others come first"
+            runtime.serving.have_units("" if fit else why)
+        if config.node.capacity is not None:
             self._look_at_the_next(claims, now_s)
 
     # ------------------------------------------------------------------ what it knows of a group
@@ -70,14 +81,14 @@ class Room:
     def _claim(self, group: Group, runtime: GroupRuntime, now_s: float) -> Claim:
         name, machine = group.name, runtime.machine
         part = _part(machine, runtime.serving.shed)
-        if part is not Part.UNSERVED or machine.paused:
+        if part is not Part.UNSERVED or machine.paused or machine.settings.cold:
             self._unserved_s.pop(name, None)
             self._admitted_s.pop(name, None)
-            if part is not Part.UNSERVED:
+            if part not in (Part.UNSERVED, Part.SERVES):
                 self._vain.discard(name)
             return Claim(group, part)
         since_s = self._unserved_s.setdefault(name, now_s)
-        waited = 0.0 if name in self._vain else (now_s - since_s) / _wait_s(machine)
+        waited = 0.0 if name in self._vain else (now_s - since_s) / self._wait_s(machine)
         return Claim(group, part, waited)
 
     def _note_admitted(self, claim: Claim, admitted: bool, now_s: float) -> None:
@@ -86,9 +97,22 @@ class Room:
         if not admitted or claim.part is not Part.UNSERVED or claim.waited < 0.5:
             return
         since_s = self._admitted_s.setdefault(name, now_s)
-        section = next(section for section in self._config().group if section.name == name)
-        if now_s - since_s > section.restart.start_within_s + _wait_s(self._groups[name].machine):
+        if now_s - since_s > self._patience_s(name):
             self._vain.add(name)
+
+    def _patience_s(self, name: str) -> float:
+        """How long one for which others left may take until it serves."""
+        return self._start_within_s[name] + self._wait_s(self._groups[name].machine)
+
+    def _wait_s(self, machine: PairMachine) -> float:
+        """How long nobody serves a group before others leave for it here: the longer the more nodes are
+        first, and as long as its owner may take to start its server anew."""
+        settings, owner = machine.settings, machine.view.owner()
+        mine = (-settings.priority, settings.name)
+        heard = [(-peer.said.priority, peer.name) for peer in machine.view.peers if peer.said is not None]
+        wait_s = (2 + sum(one < mine for one in heard)) * settings.startup_wait_ns / 1e9
+        starts = owner is not None and owner.said is not None and owner.said.reason is not Cause.NO_UNITS
+        return wait_s + (2 * self._start_within_s.get(settings.group, 0.0) if starts else 0.0)
 
     # ------------------------------------------------------------------ when
 
@@ -97,19 +121,19 @@ class Room:
         times = [self._groups[claim.group.name].serving.leaves_by_s for claim in claims]
         for claim in claims:
             name = claim.group.name
-            if claim.part is Part.UNSERVED and name not in self._vain:
-                begun_s, wait_s = self._unserved_s.get(name, now_s), _wait_s(self._groups[name].machine)
+            if name in self._unserved_s and name not in self._vain:
+                begun_s, wait_s = self._unserved_s[name], self._wait_s(self._groups[name].machine)
                 times += [begun_s + wait_s / 2, begun_s + wait_s]
-        for name, since_s in self._admitted_s.items():
-            section = next(section for section in self._config().group if section.name == name)
-            times.append(since_s + section.restart.start_within_s + _wait_s(self._groups[name].machine))
+        times += [since_s + self._patience_s(name) for name, since_s in self._admitted_s.items()]
         later = [at_s for at_s in times if at_s > now_s]
         if later:
             self._look_in(min(later) - now_s + 0.001)
 
     def _look_in(self, delay_s: float) -> None:
         loop = asyncio.get_running_loop()
-        if self._timer is not None and not self._timer.cancelled():
+        if self._closed:
+            return
+        if self._timer is not None:
             if self._timer.when() <= loop.time() + delay_s:
                 return
             self._timer.cancel()
@@ -118,6 +142,12 @@ class Room:
     def _due(self) -> None:
         self._timer = None
         self.look()
+
+
+def _stays(machine: PairMachine) -> bool:
+    """Whether this node goes on with the group whatever its units: a server that starts only to serve is none
+    to displace, and in maintenance nobody takes over."""
+    return machine.role is Role.PRIMARY and (machine.settings.cold or machine.paused)
 
 
 def _part(machine: PairMachine, shed: str) -> Part:
@@ -131,11 +161,3 @@ def _part(machine: PairMachine, shed: str) -> Part:
     if said is None or not said.healthy:
         return Part.UNSERVED
     return Part.UNBACKED if said.partner in ("", machine.settings.name) else Part.SPARE
-
-
-def _wait_s(machine: PairMachine) -> float:
-    """How long nobody serves a group before others leave for it here: the longer the more nodes are first."""
-    settings = machine.settings
-    mine = (-settings.priority, settings.name)
-    heard = [(-peer.said.priority, peer.name) for peer in machine.view.peers if peer.said is not None]
-    return (2 + sum(one < mine for one in heard)) * settings.startup_wait_ns / 1e9

@@ -241,7 +241,7 @@ class Health:
     def wake(self) -> None:
         """This node is to serve: the server starts, if it rests."""
         if self.resting:
-            self.resting = False
+            self.resting = self._listening = False
             self._later(self._look_whether_up)
             for prober in self._probers:
                 self._verdict.say(prober.check, State.WAITING, "the server does not run")

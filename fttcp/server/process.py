@@ -186,6 +186,8 @@ class Supervisor:
             return "the hook before_start failed, so the server was not started (see the event hook-failed)"
         if self._prepare is not None and not self._rows():
             await self._prepare()
+        if not self._wanted.is_set():
+            return "it is to rest"
         number = new_number()
         try:
             self._executor.tell([*self._rows(), (0, 0, number)])  # first: we may be killed at any moment

@@ -86,8 +86,9 @@ def test_a_backup_in_step_has_the_role_before_the_server_ends() -> None:
         group.machine.role = Role.BACKUP
         group.serving.have_units(WHY)
         assert group.server.did == ["rest"] and group.server.held == WHY and group.noted == ["shed"]
-        group.serving.changed(False, Cause.SERVER_DIED, "it ended")
-        assert len(group.fed) == 1, "which is known"
+        assert group.fed[1:] == [ev.ServerFailed(Cause.NO_UNITS, serves=False)], "it vouches for nothing more"
+        group.serving.changed(True, Cause.SERVER_DIED, "it runs")
+        assert len(group.fed) == 2
 
     in_loop(test)
 
@@ -116,6 +117,8 @@ def test_a_server_of_somebody_else_is_left_alone() -> None:
         group = Served(Role.BACKUP, ours=False)
         group.serving.have_units(WHY)
         assert group.fed == [ev.ServerFailed(Cause.NO_UNITS, serves=True)] and not group.server.did
+        group.serving.restart()
+        assert group.server.did == ["restart"]
         group.serving.have_units("")
         assert group.fed[-1] == ev.ServerRecovered()
 
@@ -162,26 +165,68 @@ def test_what_a_node_has_of_a_group(role: Role, phase: Phase, owner: Any, shed: 
     assert _part(machine, shed) is part
 
 
-def test_others_that_left_in_vain_are_back(tmp_path: Path) -> None:
-    """A group that nobody can serve displaces another one for a while, and never again."""
+def runtime_of(role: Role = Role.BACKUP, cold: bool = False, paused: bool = False, told: Any = None) -> Any:
+    settings = SimpleNamespace(startup_wait_ns=10**9, priority=0, name="alpha", cold=cold, group="web")
+    view = SimpleNamespace(peers=(), owner=lambda: None, stopping=False)
+    machine = SimpleNamespace(
+        role=role, phase=Phase.SOLO if role is Role.PRIMARY else Phase.LISTENING, settings=settings,
+        view=view, paused=paused,
+    )  # fmt: skip
+    serving = SimpleNamespace(shed="", leaves_by_s=0.0, have_units=lambda why: told.append(why))
+    return SimpleNamespace(machine=machine, serving=serving, fenced=False)
+
+
+def looked(tmp_path: Path, runtime: Any, test: Any) -> None:
+    (tmp_path / "node.toml").write_text(GOOD.replace("[peer]", "capacity = 0\n[peer]", 1))
+    config = load(tmp_path / "node.toml")
 
     async def run() -> None:
-        (tmp_path / "node.toml").write_text(GOOD)
-        config = load(tmp_path / "node.toml")
-        loop = asyncio.get_running_loop()
-        section = config.group[0]
-        runtime: Any = SimpleNamespace(
-            machine=SimpleNamespace(
-                settings=SimpleNamespace(startup_wait_ns=10**9, priority=0, name="a"),
-                view=SimpleNamespace(peers=()),
-            )
-        )
-        room = Room(lambda: config, {section.name: runtime})
-        claim = Claim(Group(section.name, ("a",)), Part.UNSERVED, 1.0)
-        room._note_admitted(claim, True, loop.time())
-        room._note_admitted(claim, True, loop.time() + section.restart.start_within_s + 1)
-        assert not room._vain
-        room._note_admitted(claim, True, loop.time() + section.restart.start_within_s + 3)
-        assert room._vain == {section.name}
+        groups = {"web": runtime}
+        test(Room(lambda: config, groups), groups)
 
     asyncio.run(run())
+
+
+def test_others_that_left_in_vain_are_back(tmp_path: Path) -> None:
+    """A group that nobody can serve displaces another one for a while, and not again."""
+
+    def test(room: Room, groups: dict[str, Any]) -> None:
+        room.look()
+        claim = Claim(Group("web", ("alpha",)), Part.UNSERVED, 1.0)
+        now_s = asyncio.get_running_loop().time()
+        for later_s, vain in ((0, set()), (61, set()), (63, {"web"})):
+            room._note_admitted(claim, True, now_s + later_s)
+            assert room._vain == vain
+        groups.clear()  # it is removed: nothing of it is kept
+        room.look()
+        assert not (room._vain or room._admitted_s or room._unserved_s)
+        room.close()
+
+    looked(tmp_path, runtime_of(told=[]), test)
+
+
+@pytest.mark.parametrize(
+    ("role", "cold", "paused", "sheds"),
+    [
+        (Role.PRIMARY, False, False, True),
+        (Role.PRIMARY, True, False, False),
+        (Role.PRIMARY, False, True, False),
+        (Role.BACKUP, True, False, True),
+        (Role.BACKUP, False, True, True),
+    ],
+)
+def test_who_is_told_that_there_are_no_units(
+    tmp_path: Path, role: Role, cold: bool, paused: bool, sheds: bool
+) -> None:
+    told: list[str] = []
+
+    def test(room: Room, groups: dict[str, Any]) -> None:
+        room.look()
+        assert bool(told[-1]) is sheds
+        room.close()
+        room.news()
+        room.look()
+        assert len(told) == 1, "it looks no more"
+        assert room._timer is None or room._timer.cancelled()
+
+    looked(tmp_path, runtime_of(role, cold, paused, told), test)
