@@ -37,6 +37,7 @@ _PROBE_EVERY_S = 0.001
 _SHARE = 4
 """Between two rounds of probes passes at least so many times the duration of one."""
 _ECHO_EVERY_S = 0.01
+_TRIES = 4
 # Classic BPF on an Ethernet frame: IPv6, next header ICMPv6, type 135 or 136; else nothing.
 _NEIGHBOUR_DISCOVERY = (
     (0x30, 0, 0, 20), (0x15, 0, 4, 58), (0x30, 0, 0, 54), (0x15, 1, 0, _SOLICITATION),
@@ -50,6 +51,8 @@ class Prober:
     def __init__(self, interface: Callable[[], str]) -> None:
         """``interface``: which it is now. Raises OSError."""
         self._which = interface
+        self.opened = 0
+        """How many times sockets were opened: who looked before the last time has not heard all."""
         self._open()
         self._lookers: list[Callable[[bytes], None]] = []
         self._rounds = _Rounds(self._send)
@@ -66,6 +69,7 @@ class Prober:
             self._nd = stack.enter_context(_packet_socket(self._interface, _ETH_P_IPV6))
             _attach_filter(self._nd)
             stack.pop_all()
+        self.opened += 1
         self._mac = bytes(self._arp.getsockname()[4])
         self._joined: set[Address] = set()
 
@@ -92,13 +96,27 @@ class Prober:
 
     async def claimed(self, addresses: Sequence[Address], window_s: float) -> str:
         """Return who answers for one of the addresses within ``window_s``, for people; '' if nobody does.
-        Raises OSError if nothing can be sent."""
+        Raises OSError if nothing can be sent, or the adapter never stays for so long."""
         refuted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        asked_on = ""
-        while asked_on != self.interface and not refuted.done():
-            asked_on = self.interface
+        for _ in range(_TRIES):
+            opened = self.follow()
             await self.probe(addresses, refuted, window_s)
-        return refuted.result() if refuted.done() else ""
+            if refuted.done():
+                return refuted.result()
+            if self.has_stayed(opened):
+                return ""
+        raise OSError(errno.ENETDOWN, f"the adapter changed {_TRIES} times in a row", self.interface)
+
+    def follow(self) -> int:
+        """Look at the interface that is to be asked on; return what `has_stayed` is asked with. Raises
+        OSError."""
+        if not self._lookers or self._interface != self._which():
+            self._follow()
+        return self.opened
+
+    def has_stayed(self, opened: int) -> bool:
+        """Return True if who has looked since then has heard all there is on the interface of now."""
+        return self.opened == opened and self._interface == self._which()
 
     def watch(self, addresses: Sequence[Address], longest_s: float) -> Watch:
         """Begin to probe, for ``longest_s`` unless somebody answers or it is closed."""
@@ -144,8 +162,7 @@ class Prober:
     @contextmanager
     def _listening(self, look: Callable[[bytes], None]) -> Iterator[None]:
         """Hand frames to ``look``, but none that came before. Several may look at the same time."""
-        if not self._lookers or self._interface != self._which():
-            self._follow()
+        self.follow()
         self.drain()
         self._lookers.append(look)
         loop = asyncio.get_running_loop()
@@ -226,7 +243,7 @@ class Watch:
 
     def __init__(self, prober: Prober, addresses: Sequence[Address], longest_s: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._prober, self._interface = prober, prober.interface
+        self._prober, self._interface, self._opened = prober, prober.interface, 0
         self._begun_s: float | None = None
         self._refuted: asyncio.Future[str] = self._loop.create_future()
         self._probing = self._loop.create_task(self._probe(addresses, longest_s))
@@ -234,6 +251,7 @@ class Watch:
     async def _probe(self, addresses: Sequence[Address], longest_s: float) -> None:
         """The time counts from here on: the loop may have been busy since this was made."""
         self._begun_s = self._loop.time()
+        self._opened = self._prober.follow()
         await self._prober.probe(addresses, self._refuted, longest_s)
 
     async def claimed(self, window_s: float) -> str | None:
@@ -249,7 +267,8 @@ class Watch:
         self.close()
         if self._refuted.done():
             return self._refuted.result()
-        return "" if running and self._prober.interface == self._interface else None
+        stayed = self._prober.interface == self._interface and self._prober.has_stayed(self._opened)
+        return "" if running and stayed else None
 
     def _left_s(self, window_s: float) -> float:
         return window_s if self._begun_s is None else self._begun_s + window_s - self._loop.time()

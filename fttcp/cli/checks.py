@@ -413,10 +413,12 @@ def check_mtu(site: Site) -> Check:
 
 
 def check_reverse_path(site: Site) -> Check:
-    """Strict reverse path filtering would refuse mirrored packets."""
-    peer = site.interfaces.get(site.peer_interface)
-    if peer is not None and peer.rp_filter == 1:
-        seen = f"strict on {site.peer_interface}; the node makes it loose while it runs"
+    """Strict reverse path filtering would refuse mirrored packets, and answers over a standby adapter."""
+    names = (site.peer_interface, *(site.adapters if site.standby_interfaces else ()))
+    there = {name: site.interfaces[name] for name in names if name in site.interfaces}
+    strict = [name for name, interface in there.items() if interface.rp_filter == 1]
+    if strict:
+        seen = f"strict on {', '.join(strict)}; the node makes it loose while it runs"
         return ok("reverse path filter", seen)
     return ok("reverse path filter", "not strict on the peer link")
 

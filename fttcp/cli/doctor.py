@@ -42,6 +42,7 @@ from fttcp.cluster.placement import Host
 from fttcp.config import Config
 from fttcp.config.placement import hosts_of, shortages_of
 from fttcp.node.arbiters import examine
+from fttcp.server.reference import own_address
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
 _CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -141,7 +142,8 @@ def doctor(as_json: bool, config: Path | None) -> None:
     if loaded is None:
         findings += check_managers(see_managers())
     else:
-        findings += check_site(see_site(loaded))
+        site = see_site(loaded)
+        findings += [*check_site(site), *check_sources(loaded, site)]
         findings += check_host(see_host(loaded, machine.capabilities))
         findings += _check_others(loaded)
         findings += check_sync(loaded)
@@ -163,6 +165,18 @@ def _check_others(config: Config) -> Iterator[Check]:
     yield from check_managers(see_managers(services, interfaces, config.node.peer_interface))
     rules = [rule for group in config.group for rule in see_translations(group.ip_addresses, group.port_list)]
     yield from check_translations(list(dict.fromkeys(rules)))
+
+
+def check_sources(config: Config, site: Site) -> Iterator[Check]:
+    """Each of several adapters needs an address of its own to ask reference addresses from, with ICMP."""
+    if config.reference is None or config.reference.method != "icmp" or len(site.adapters) == 1:
+        return
+    asked = list(map(ip_address, config.reference.addresses))
+    for name in site.adapters:
+        own = site.interfaces[name].addresses if name in site.interfaces else ()
+        if not any(own_address(own, address) for address in asked):
+            seen = "no address of its own to ask reference addresses from: they are not asked over it"
+            yield warn(f"reference over {name}", seen, 'give it one, or reference.method = "neighbour"')
 
 
 def check_capacity(lacking: Sequence[str], hosts: Sequence[Host]) -> Iterator[Check]:

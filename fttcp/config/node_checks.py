@@ -35,7 +35,14 @@ def check_node(config: Config, errors: list[str]) -> None:
             f"node.state_dir: {node.state_dir!r} is run_dir as well, which is emptied at a boot; what is in "
             "state_dir must outlive that"
         )
+    if node.standby_interfaces and node.service_interface == node.peer_interface:
+        errors.append(
+            f"node.standby_interfaces: service_interface and peer_interface are both {node.peer_interface!r} "
+            "(allowed: none, or a peer_interface of its own)"
+        )
     for i, name in enumerate(node.standby_interfaces):
+        if name in ("lo", "all", "default"):
+            errors.append(f"node.standby_interfaces[{i}]: {name!r} leads to no network (allowed: eth1)")
         if name in (node.peer_interface, *node.adapters[: i + 1]):
             errors.append(
                 f"node.standby_interfaces[{i}]: {name!r} is in use already (allowed: other interfaces to the "

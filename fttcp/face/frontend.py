@@ -119,7 +119,8 @@ class Frontend:
         """Return by names of nodes how their adapters stand; nothing of a node that has one only."""
         told = {self.config.node.name: self.adapters.words()}
         for group in self.groups.values():
-            told |= group.peer_adapters()
+            heard = {peer.name for at, peer in enumerate(self.config.peer) if group.links_up(at)}
+            told |= {name: words for name, words in group.peer_adapters().items() if name in heard}
         return {name: [asdict(word) for word in words] for name, words in told.items() if words}
 
     def copies_shown(self) -> list[dict[str, Any]]:

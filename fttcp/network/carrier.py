@@ -16,11 +16,20 @@ class CarrierMonitor:
     unknown notification cannot mislead. An interface that is down or gone has no carrier.
     """
 
-    def __init__(self, interface: str, on_change: Callable[[bool], None]) -> None:
-        """`on_change(carrier)` is called in the loop, for changes after `start`."""
+    def __init__(
+        self,
+        interface: str,
+        on_change: Callable[[bool], None],
+        obstacle: Callable[[str], str] = lambda interface: "",
+    ) -> None:
+        """`on_change(carrier)` is called in the loop, for changes after `start`; also when there is another
+        `obstacle` (why the interface cannot be used, '' if it can): with one it counts as without carrier."""
         self._interface = interface
         self._on_change = on_change
         self._notices: Notices | None = None
+        self._obstacle = obstacle
+        self.why = ""
+        """The obstacle."""
         self.carrier = False
 
     def start(self) -> bool:
@@ -28,7 +37,7 @@ class CarrierMonitor:
         if self._notices is not None:
             raise RuntimeError(f"the carrier of {self._interface} is watched already")
         self._notices = Notices(socket.NETLINK_ROUTE, _RTMGRP_LINK, self._look)
-        self.carrier = has_carrier(self._interface)
+        self.carrier, self.why = self._seen()
         return self.carrier
 
     def close(self) -> None:
@@ -38,7 +47,11 @@ class CarrierMonitor:
             self._notices = None
 
     def _look(self) -> None:
-        carrier = has_carrier(self._interface)
-        if carrier != self.carrier:
-            self.carrier = carrier
-            self._on_change(carrier)
+        seen = self._seen()
+        if seen != (self.carrier, self.why):
+            self.carrier, self.why = seen
+            self._on_change(self.carrier)
+
+    def _seen(self) -> tuple[bool, str]:
+        why = self._obstacle(self._interface)
+        return not why and has_carrier(self._interface), why

@@ -53,10 +53,11 @@ class KernelError(Exception):
 def wanted_sysctls(groups: Iterable[GroupNet], before: Mapping[str, str]) -> dict[str, str]:
     """Path -> value, for interfaces that are there: no ARP for addresses that sit on `lo`, nor ARP in their
     name; a peer link that does not refuse mirrored packets, which come from client addresses (loose, and
-    only if strict now) and tells the other node a new MAC address at once (the mirror follows its neighbour
-    table); IPv6 addresses that stay when an interface goes down, as those of IPv4 do. No early demux, of both
-    IP versions: it ties a packet to a socket before INPUT, which may be another one after the queue. A FIN
-    that waits there behind the last acknowledgement would be lost.
+    only if strict now; so are several adapters to one network) and tells the other node a new MAC address at
+    once (the mirror follows its neighbour table); IPv6 addresses that stay when an interface goes down, as
+    those of IPv4 do. No early demux, of both IP versions: it ties a packet to a socket before INPUT,
+    which may be another one after the queue. A FIN that waits there behind the last acknowledgement would
+    be lost.
     `before`: the values before ours of what we have set already."""
     wanted: dict[str, str] = {}
     for group in groups:
@@ -77,11 +78,13 @@ def wanted_sysctls(groups: Iterable[GroupNet], before: Mapping[str, str]) -> dic
             kept = _CONF6 / interface / "keep_addr_on_down"
             if kept.exists():
                 wanted[str(kept)] = "1"
-        own, all_interfaces = _CONF4 / group.peer_interface / "rp_filter", _CONF4 / "all/rp_filter"
-        if own.exists():
-            now, of_all = read_sysctl(str(own)), read_sysctl(str(all_interfaces))
-            if "1" in (max(before.get(str(own), now), of_all), max(now, of_all)):
-                wanted[str(own)] = "2"
+        all_interfaces = _CONF4 / "all/rp_filter"
+        for interface in group.interfaces if group.standby_interfaces else (group.peer_interface,):
+            own = _CONF4 / interface / "rp_filter"
+            if own.exists():
+                now, of_all = read_sysctl(str(own)), read_sysctl(str(all_interfaces))
+                if "1" in (max(before.get(str(own), now), of_all), max(now, of_all)):
+                    wanted[str(own)] = "2"
     return wanted
 
 

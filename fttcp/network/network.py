@@ -48,6 +48,8 @@ class NetworkSetup:
         """Group -> IP versions that conntrack could not be kept from."""
         self._routes: dict[str, frozenset[Route]] = {}
         """Group -> what its table held when it was left."""
+        self._good: dict[str, frozenset[Route]] = {}
+        """... and what it held last of each IP version that it had routes of."""
         self._had: dict[str, set[int]] = {}
         """Group -> IP versions of routes that its table has ever held."""
 
@@ -68,17 +70,28 @@ class NetworkSetup:
         """Has routes lead over the adapter that is used: at once those that are known, and then as it should
         be. What waits in the kernel for neighbours at the adapter that was left goes. Raises KernelError."""
         try:
-            await _in_kernel(self._lead_over)
+            await _in_kernel(self._for_each_group, self._lead_over)
         finally:
-            async with self._lock:
-                for group in self._groups.values():
-                    await _in_kernel(self._sync_routes, group)
-            if interface := kernel.index_of(left):
-                await _in_kernel(kernel.drop_unresolved, interface)
+            try:
+                if interface := kernel.index_of(left):
+                    await _in_kernel(kernel.drop_unresolved, interface)
+            finally:
+                async with self._lock:
+                    await _in_kernel(self._for_each_group, self._sync_routes)
 
-    def _lead_over(self, socket: Netlink) -> None:
+    def _for_each_group(self, socket: Netlink, work: Callable[[Netlink, GroupNet], object]) -> None:
+        """Raises KernelError for the first group that it fails for, when all have had their turn."""
+        failed: list[kernel.KernelError] = []
         for group in self._groups.values():
-            routing.lead_over(socket, group, self._used(group), self._routes.get(group.name, ()))
+            try:
+                work(socket, group)
+            except kernel.KernelError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _lead_over(self, socket: Netlink, group: GroupNet) -> None:
+        routing.lead_over(socket, group, self._used(group), self._good.get(group.name, ()))
 
     async def apply(self, insist: bool = False) -> None:
         """What the groups need is claimed: another daemon of this host is left alone (TakenError: nothing
@@ -175,6 +188,10 @@ class NetworkSetup:
         before = self._routes.get(group.name, frozenset())
         synced = routing.sync_routes(socket, group, self._used(group), self._backup[group.name], before)
         self._routes[group.name] = frozenset(synced.routes)
+        good = self._good.get(group.name, frozenset())
+        lost = {one for one in good if one.destination.version not in synced.versions}
+        now = {one for one in synced.routes if one.destination.version in synced.versions}
+        self._good[group.name] = frozenset(lost | now)
         return synced
 
     def _keep_rules(self, rules: set[Rule]) -> None:
@@ -274,10 +291,13 @@ class NetworkSetup:
             kernel.resolve(socket, interface, hops)
 
     async def known_neighbours(self, group: str) -> Mapping[Address, str]:
-        """Address -> MAC address of the known neighbours on the group's service interface, but for services
-        of this node: their owner asks in their name."""
-        interface = kernel.index_of(self._used(self._groups[group]))
-        known = await _in_kernel(kernel.known_neighbours, interface) if interface else {}
+        """Address -> MAC address of the known neighbours on the group's adapters (the one that is used has
+        the last word), but for services of this node: their owner asks in their name."""
+        net = self._groups[group]
+        known: dict[Address, str] = {}
+        for name in sorted(net.adapters, key=lambda name: name == self._used(net)):
+            if interface := kernel.index_of(name):
+                known |= await _in_kernel(kernel.known_neighbours, interface)
         services = {address for net in self._groups.values() for address in net.addresses}
         return {address: mac for address, mac in known.items() if address not in services}
 

@@ -159,17 +159,23 @@ def wanted_routes(kernel: Netlink, group: GroupNet, adapter: str, backup: bool) 
     """What the group's table is to hold, over the adapter that is used: what the main table says of the
     service interface. Where that says nothing any more (somebody has emptied it), what the table holds: the
     kernel takes away by itself what leads nowhere. With another adapter in use both count, and what the main
-    table says of that one: it leads to the same network, and the first may be gone with its routes."""
+    table says of that one: it leads to the same network, and the first may be gone with its routes. What the
+    table holds counts until the first one has a gateway again, and never beside another route to the same
+    destination."""
     wanted: list[Route] = []
     present = {name: index for name in group.adapters if (index := index_of(name))}
     for version in group.families if adapter in present else ():
         routes: dict[tuple[IPv4Network | IPv6Network, int], Route] = {}
-        for name in dict.fromkeys((group.service_interface, adapter)):
-            for route in routes_over(kernel, version, present[name]) if name in present else ():
-                routes.setdefault((route.destination, route.priority), route)
-        if not routes or adapter != group.service_interface:
+        first = present.get(group.service_interface)
+        told = routes_over(kernel, version, first) if first else []
+        other = routes_over(kernel, version, present[adapter]) if present[adapter] != first else []
+        for route in (*told, *other):
+            routes.setdefault((route.destination, route.priority), route)
+        complete = any(route.gateway is not None for route in told)
+        if not routes or (present[adapter] != first and not complete):
+            named = {destination for destination, _ in routes}
             for held in _table_routes(kernel, version, table_of(group)):
-                if held.interface in present.values():
+                if held.interface in present.values() and held.route.destination not in named:
                     route = held.route.without_role()
                     routes.setdefault((route.destination, route.priority), route)
         wanted += sorted(routes.values(), key=lambda route: route.gateway is not None)

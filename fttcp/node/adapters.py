@@ -12,15 +12,34 @@ from typing import Any
 
 from fttcp.config import Config
 from fttcp.group.group import GroupRuntime
+from fttcp.network import kernel
 from fttcp.network.carrier import CarrierMonitor
+from fttcp.network.interface import obstacle
 from fttcp.network.network import NetworkSetup
 from fttcp.ownership import events as ev
 from fttcp.ownership.adapters import Adapters, Sight
 from fttcp.report.events import History
-from fttcp.server.reference import ReferenceMonitor
+from fttcp.server.reference import Address, ReferenceMonitor, own_address
 from fttcp.wire.body import AdapterWord
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
+
+
+def _obstacle(name: str) -> str:
+    """Why this interface cannot be a standby adapter; '' if it can."""
+    try:
+        return obstacle(name)
+    except OSError as error:
+        return f"{name} cannot be looked at: {error.strerror}"
+
+
+def _source(name: str, address: Address) -> Address | None:
+    """The address of this adapter from which another one is asked; None if it has none. Raises OSError."""
+    try:
+        with kernel.netlink() as socket:
+            return own_address(kernel.addresses_on(socket, kernel.index_of(name)), address)
+    except kernel.KernelError as error:
+        raise OSError(str(error)) from error
 
 
 class AdapterKeeper:
@@ -40,10 +59,19 @@ class AdapterKeeper:
         self._network, self._groups, self._history = network, groups, history
         self._spawn, self._look_after_network = spawn, look_after_network
         names = self._choice.names
-        self._carriers = {name: CarrierMonitor(name, partial(self._carrier_changed, name)) for name in names}
+        self._carriers = {
+            name: CarrierMonitor(
+                name, partial(self._carrier_changed, name), *([] if name == names[0] else [_obstacle])
+            )
+            for name in names
+        }
         self._references = {
             name: ReferenceMonitor(
-                config.reference, name, partial(self._reference_changed, name), history.add
+                config.reference,
+                name,
+                partial(self._reference_changed, name),
+                history.add,
+                partial(_source, name) if len(names) > 1 else None,
             )
             for name in names
             if config.reference is not None
@@ -65,6 +93,8 @@ class AdapterKeeper:
         """Begin to watch, in the running loop, and choose an adapter. Raises OSError."""
         for name, monitor in self._carriers.items():
             self._choice.sights[name].carrier = monitor.start()
+            if monitor.why:
+                self._history.add("adapter", "warning", adapter=name, up=False, why=monitor.why)
         self._choice.begin()
         self._fed = Sight(self._choice.sight.carrier)
         self._network.use_adapter(self.used)
@@ -116,7 +146,8 @@ class AdapterKeeper:
         self._choice.sights[name].carrier = up
         self._seen()
         if len(self._choice.names) > 1:
-            self._history.add("adapter", "info" if up else "warning", adapter=name, up=up)
+            why = {"why": self._carriers[name].why} if self._carriers[name].why else {}
+            self._history.add("adapter", "info" if up else "warning", adapter=name, up=up, **why)
 
     def _reference_changed(self, name: str, monitor: ReferenceMonitor) -> None:
         sight = self._choice.sights[name]

@@ -70,5 +70,7 @@ class Adapters:
             return f"{name} is no adapter of this node ({', '.join(self.names)})"
         if not self.sights[name].carrier:
             return f"{name} has no carrier"
+        if self.sight.works and not self.sights[name].works:
+            return f"no reference address answers over {name}, but over {self.used}"
         self.used = name
         return ""

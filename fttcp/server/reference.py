@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from fttcp.server.settings import ReferenceSection
@@ -41,12 +41,15 @@ class ReferenceMonitor:
         interface: str,
         on_change: Callable[[ReferenceMonitor], None],
         note: Note,
+        source: Callable[[Address], Address | None] | None = None,
     ) -> None:
-        """``on_change`` is called in the loop when ``reachable`` or ``answered`` has changed; at first the
+        """``source``: from which address of the interface one is asked with ICMP, None if it has none: then
+        nothing is known, which counts as reachable, and not as answered. Else the kernel chooses.
+        ``on_change`` is called in the loop when ``reachable`` or ``answered`` has changed; at first the
         addresses are taken to be reachable."""
         self._settings, self._interface = settings, interface
         self._addresses = [ip_address(text) for text in settings.addresses]
-        self._on_change, self._note = on_change, note
+        self._on_change, self._note, self._source = on_change, note, source
         self._thresholds = Thresholds(settings.rise, settings.fall, up=True)
         self._task: asyncio.Task[None] | None = None
         self._said: dict[str, str] = {}
@@ -78,14 +81,23 @@ class ReferenceMonitor:
         while True:
             begun_s = loop.time()
             answers = await asyncio.gather(*(self._ask(address) for address in self._addresses))
-            self._take(any(answers))
+            self._take(any(answers), None in answers)
             await asyncio.sleep(max(0.0, begun_s + interval_s - loop.time()))
 
-    async def _ask(self, address: Address) -> bool:
-        ask = echo if self._settings.method == "icmp" else neighbour
+    async def _ask(self, address: Address) -> bool | None:
+        """None: it cannot be asked."""
+        source: Address | None = None
         try:
+            if self._settings.method == "icmp" and self._source is not None:
+                source = await asyncio.to_thread(self._source, address)
+                if source is None:
+                    self._said[str(address)] = f"not asked: {self._interface} has no address of its own"
+                    return None
             async with asyncio.timeout(self._settings.timeout_ms / 1000):
-                await ask(address, self._interface)
+                if self._settings.method == "icmp":
+                    await echo(address, self._interface, source)
+                else:
+                    await neighbour(address, self._interface)
             said = "answers"
         except TimeoutError:
             said = f"no answer within {self._settings.timeout_ms} ms"
@@ -94,9 +106,9 @@ class ReferenceMonitor:
         self._said[str(address)] = said
         return said == "answers"
 
-    def _take(self, good: bool) -> None:
+    def _take(self, good: bool, unknown: bool = False) -> None:
         before = self.reachable, self.answered
-        self._thresholds.take(good)
+        self._thresholds.take(good or unknown)
         self.answered = good
         if self.reachable != before[0]:
             kind, level = ("reference-found", "info") if self.reachable else ("reference-lost", "warning")
@@ -105,8 +117,20 @@ class ReferenceMonitor:
             self._on_change(self)
 
 
-async def echo(address: Address, interface: str) -> None:
-    """Send one echo request and wait for its reply. Raises OSError; waits for ever without one."""
+def own_address(own: Collection[Address], address: Address) -> Address | None:
+    """Return from which of an interface's own addresses another one is asked; None if none will do."""
+    alike = [
+        one
+        for one in sorted(own, key=int)
+        if one.version == address.version and (one.version == 4 or one.is_link_local == address.is_link_local)
+    ]
+    return max(alike, key=lambda one: -(int(one) ^ int(address)), default=None)
+
+
+async def echo(address: Address, interface: str, source: Address | None = None) -> None:
+    """Send one echo request and wait for its reply. Raises OSError; waits for ever without one. Without
+    ``source`` the kernel chooses, maybe an address of another interface, and asks for neighbours in its
+    name."""
     loop = asyncio.get_running_loop()
     request, reply = _ECHO[address.version]
     identity, token = secrets.randbits(16), secrets.token_bytes(16)
@@ -115,6 +139,9 @@ async def echo(address: Address, interface: str) -> None:
     if address.version == 4:  # for IPv6 the kernel does it
         packet = struct.pack("!BBHHH", request, 0, checksum(packet), identity, 1) + token
     with _raw_icmp(address, interface, reply) as sock:
+        if source is not None:
+            scope = socket.if_nametoindex(interface) if source.version == 6 and source.is_link_local else 0
+            sock.bind((str(source), 0) if source.version == 4 else (str(source), 0, 0, scope))
         await loop.sock_sendto(sock, packet, (str(address), 0))
         while True:
             data, sender = await loop.sock_recvfrom(sock, 2048)

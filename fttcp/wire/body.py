@@ -131,7 +131,7 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         fields["ad"] = {one.name: one.used | one.carrier << 1 | one.reference << 2 for one in aside.adapters}
     try:
         packed: bytes = msgpack.packb(fields)
-        for key in ("wc", "ad"):  # people can do without them
+        for key in ("ad", "wc"):  # people can do without them
             if len(packed) > MAX_BYTES and fields.pop(key, None):
                 packed = msgpack.packb(fields)
     except (OverflowError, ValueError, TypeError) as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Coroutine
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +15,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fttcp.arbiter import probe
+from fttcp.arbiter.probe import Prober
+from fttcp.cli.doctor import check_sources
 from fttcp.config import load
+from fttcp.network import carrier, interface, kernel, routing
+from fttcp.network.carrier import CarrierMonitor
+from fttcp.network.kernel import KernelError
+from fttcp.network.network import NetworkSetup
+from fttcp.network.routing import Route
 from fttcp.network.rules import ruleset
 from fttcp.node import adapters as keeping
 from fttcp.node.adapters import AdapterKeeper
 from fttcp.ownership import events as ev
 from fttcp.ownership.adapters import Adapters, Sight
 from fttcp.report.events import History
+from fttcp.server import reference
+from fttcp.server.reference import ReferenceMonitor, own_address
+from fttcp.server.settings import ReferenceSection
 from fttcp.wire.body import AdapterWord
 from tests.unit.test_config import GOOD, errors_of
 from tests.unit.test_rules import GROUP
@@ -87,6 +101,10 @@ def test_an_order_needs_an_adapter_with_a_carrier() -> None:
     assert one.order("svc1") == "svc1 has no carrier" and one.used == "svc0"
     one.sights["svc1"].carrier = True
     assert one.order("svc1") == "" and one.used == "svc1"
+    one.sights["svc0"] = Sight(True, False, False)
+    assert one.order("svc0") == "no reference address answers over svc0, but over svc1"
+    one.sights["svc1"].reference = False
+    assert one.order("svc0") == "", "neither works"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +112,8 @@ def test_an_order_needs_an_adapter_with_a_carrier() -> None:
     [
         ('["svc0"]', "node.standby_interfaces[0]: 'svc0' is in use already"),
         ('["svc1", "peer0"]', "node.standby_interfaces[1]: 'peer0' is in use already"),
+        ('["lo"]', "node.standby_interfaces[0]: 'lo' leads to no network"),
+        ('["svc1", "default"]', "node.standby_interfaces[1]: 'default' leads to no network"),
         ('["svc1", "svc1"]', "node.standby_interfaces[1]: 'svc1' is in use already"),
         ('["a", "b", "c", "d"]', "node.standby_interfaces"),
         ('["sixteen-letters-"]', "node.standby_interfaces"),
@@ -102,6 +122,12 @@ def test_an_order_needs_an_adapter_with_a_carrier() -> None:
 def test_what_cannot_be_a_standby_adapter_is_named(tmp_path: Path, names: str, error: str) -> None:
     found = errors_of(tmp_path, GOOD.replace("[peer]", f"standby_interfaces = {names}\n[peer]", 1))
     assert any(error in one for one in found), found
+
+
+def test_standby_adapters_need_a_peer_link_of_its_own(tmp_path: Path) -> None:
+    text = GOOD.replace("[peer]", 'standby_interfaces = ["svc1"]\n[peer]', 1)
+    found = errors_of(tmp_path, text.replace('service_interface = "svc0"', 'service_interface = "peer0"'))
+    assert any("service_interface and peer_interface are both 'peer0'" in one for one in found), found
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -115,8 +141,8 @@ def test_rules_are_the_same_for_each_adapter(version: int) -> None:
 class Carrier:
     """A CarrierMonitor."""
 
-    def __init__(self, name: str, on_change: Any) -> None:
-        self.change = on_change
+    def __init__(self, name: str, on_change: Any, obstacle: Any = None) -> None:
+        self.change, self.obstacle, self.why = on_change, obstacle, ""
 
     def start(self) -> bool:
         return True
@@ -128,8 +154,8 @@ class Carrier:
 class Reference:
     """A ReferenceMonitor."""
 
-    def __init__(self, settings: Any, interface: str, on_change: Any, note: Any) -> None:
-        self._on_change = on_change
+    def __init__(self, settings: Any, interface: str, on_change: Any, note: Any, source: Any = None) -> None:
+        self._on_change, self.source = on_change, source
         self.reachable = self.answered = True
 
     def start(self) -> None:
@@ -254,3 +280,180 @@ def test_an_order_moves_and_says_why_not(tmp_path: Path, monkeypatch: pytest.Mon
     assert rig.keeper.order("svc1") == "" and rig.taken() == ["svc1"]
     assert rig.keeper.order("svc1") == "" and rig.taken() == [], "it is there already"
     assert rig.keeper.order("svc2") and rig.taken() == []
+
+
+def test_an_interface_that_cannot_be_used_has_no_carrier(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, str]] = []
+    obstacles = {"svc1": "svc1 is no Ethernet"}
+    monkeypatch.setattr(carrier, "has_carrier", lambda name: True)
+    monkeypatch.setattr(carrier, "Notices", lambda *_: SimpleNamespace(close=lambda: None))
+    one = CarrierMonitor("svc1", lambda up: seen.append((up, one.why)), lambda name: obstacles[name])
+    assert one.start() is False and one.why == obstacles["svc1"]
+    obstacles["svc1"] = ""
+    one._look()
+    one._look()
+    obstacles["svc1"] = "svc1 is a port of a bond"
+    one._look()
+    assert seen == [(True, ""), (False, "svc1 is a port of a bond")]
+
+
+def test_what_cannot_be_a_standby_adapter_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Misspelt(Carrier):
+        def start(self) -> bool:
+            self.why = "" if self.obstacle is None else self.obstacle("no-such-if")
+            return not self.why
+
+    monkeypatch.setattr(keeping, "_obstacle", lambda name: f"there is no interface {name}")
+    monkeypatch.setattr(sys.modules[__name__], "Carrier", Misspelt)
+    rig = Rig(tmp_path, monkeypatch)
+    (told,) = rig.events("adapter")
+    assert (told["adapter"], told["up"], told["why"]) == ("svc1", False, "there is no interface no-such-if")
+    assert rig.keeper.order("svc1") == "svc1 has no carrier"
+
+
+def test_what_cannot_be_an_adapter_is_known_by_its_kind() -> None:
+    assert interface.obstacle("lo") == "lo is no Ethernet"
+    assert interface.obstacle("no-such-if") == "there is no interface no-such-if"
+
+
+@pytest.mark.parametrize(
+    ("own", "address", "source"),
+    [
+        ((), "10.0.0.1", None),
+        (("fe80::2",), "fd00::1", None),
+        (("fe80::2", "10.0.0.2"), "fe80::1", "fe80::2"),
+        (("192.0.2.1", "10.0.0.2", "fd00::2"), "10.0.0.1", "10.0.0.2"),
+    ],
+)
+def test_a_reference_is_asked_from_an_address_of_the_adapter(
+    own: tuple[str, ...], address: str, source: str | None
+) -> None:
+    found = own_address({ip_address(one) for one in own}, ip_address(address))
+    assert found == (source and ip_address(source))
+
+
+async def _never(*_: Any) -> None:
+    raise AssertionError("asked in another adapter's name")
+
+
+def test_a_reference_that_cannot_be_asked_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An echo from another adapter's address would draw the gateway's answers to and fro."""
+    monkeypatch.setattr(reference, "echo", _never)
+    settings = ReferenceSection(addresses=["10.77.0.254"], method="icmp", fall=1)
+    one = ReferenceMonitor(settings, "svc1", lambda _: None, lambda *_, **__: None, lambda _: None)
+    answer = asyncio.run(one._ask(ip_address("10.77.0.254")))
+    assert answer is None
+    for _ in range(5):
+        one._take(any([answer]), answer is None)
+    assert one.reachable and not one.answered
+
+
+def test_each_group_is_looked_after_when_one_is_refused(tmp_path: Path) -> None:
+    setup = NetworkSetup([replace(GROUP, name=name) for name in ("a", "b", "c")], tmp_path)
+    had: list[str] = []
+
+    def work(_: Any, group: Any) -> None:
+        had.append(group.name)
+        if group.name != "c":
+            raise KernelError(group.name)
+
+    with pytest.raises(KernelError, match="a"):
+        setup._for_each_group(None, work)  # type: ignore[arg-type]
+    assert had == ["a", "b", "c"]
+
+
+def test_the_last_good_routes_outlive_an_adapter_that_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    four = Route(ip_network("0.0.0.0/0"), ip_address("10.0.0.1"), 0)
+    six = Route(ip_network("fd00::/64"), None, 0)
+    found: list[list[Route]] = [[four, six], [six], [], [four]]
+    monkeypatch.setattr(routing, "sync_routes", lambda *_: routing.Synced(found.pop(0), []))
+    setup = NetworkSetup([GROUP], tmp_path)
+    while found:
+        setup._sync_routes(None, GROUP)  # type: ignore[arg-type]
+        assert setup._good[GROUP.name] == {four, six}
+    assert setup._routes[GROUP.name] == {four}
+
+
+@pytest.mark.parametrize(
+    ("strict", "standby", "wanted"),
+    [("1", ("svc1",), {"svc0", "svc1", "peer0"}), ("1", (), {"peer0"}), ("0", ("svc1",), set())],
+)
+def test_several_adapters_take_answers_that_the_main_table_expects_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strict: str, standby: tuple[str, ...], wanted: set[str]
+) -> None:
+    for name in ("all", "svc0", "svc1", "peer0"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rp_filter").write_text("0" if name == "all" else strict)
+    monkeypatch.setattr(kernel, "_CONF4", tmp_path)
+    found = kernel.wanted_sysctls([replace(GROUP, standby_interfaces=standby)], {})
+    assert {Path(path).parent.name for path in found if path.endswith("/rp_filter")} == wanted
+
+
+class Sockets:
+    """Of a Prober."""
+
+    def __init__(self, name: str, _: int) -> None:
+        self.name, self.number = name, 3
+
+    def getsockname(self) -> tuple[str, int, int, int, bytes]:
+        return self.name, 0, 0, 0, bytes(6)
+
+    def fileno(self) -> int:
+        return self.number
+
+    def close(self) -> None:
+        self.number = -1
+
+    def __enter__(self) -> Sockets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@pytest.mark.parametrize(
+    ("ways", "rounds"),
+    [([()], 1), ([("svc1", "svc0"), ()], 2), ([("svc1",), ()], 2), ([("svc1", "svc0")] * 4, 0)],
+)
+def test_who_has_looked_over_an_adapter_that_was_left_looks_again(
+    monkeypatch: pytest.MonkeyPatch, ways: list[tuple[str, ...]], rounds: int
+) -> None:
+    """Also if it is used again at the end."""
+    now = ["svc0"]
+    done: list[str] = []
+    monkeypatch.setattr(probe, "_packet_socket", Sockets)
+    monkeypatch.setattr(probe, "_attach_filter", lambda _: None)
+    monkeypatch.setattr(Prober, "_ignore", lambda _: None)
+    prober = Prober(lambda: now[0])
+
+    async def look(*_: Any) -> None:
+        for name in ways[len(done)]:
+            now[0] = name
+            prober.follow()
+        done.append(now[0])
+
+    monkeypatch.setattr(prober, "probe", look)
+    if rounds:
+        assert asyncio.run(prober.claimed([ip_address("10.0.0.1")], 0.1)) == ""
+    else:
+        with pytest.raises(OSError, match="4 times in a row"):
+            asyncio.run(prober.claimed([ip_address("10.0.0.1")], 0.1))
+    assert len(done) == (rounds or 4)
+
+
+@pytest.mark.parametrize(
+    ("method", "own", "told"), [("icmp", "10.77.0.9", 0), ("icmp", "", 1), ("neighbour", "", 0)]
+)
+def test_doctor_tells_of_an_adapter_that_cannot_ask(method: str, own: str, told: int) -> None:
+    section: Any = ReferenceSection(addresses=["10.77.0.254"], method=method)  # type: ignore[arg-type]
+    config: Any = SimpleNamespace(reference=section)
+    have = SimpleNamespace(addresses=[ip_address(own)] if own else [])
+    site: Any = SimpleNamespace(
+        adapters=("svc0", "svc1"),
+        interfaces={"svc0": SimpleNamespace(addresses=[ip_address("10.77.0.1")]), "svc1": have},
+    )
+    assert [one.name for one in check_sources(config, site)] == ["reference over svc1"] * told
