@@ -29,7 +29,7 @@ _RISK_REFERENCE = "each of them still reaches a reference address."
 _RISK_ALONE = "each has a carrier; no reference address is configured that would tell which one is cut off."
 
 
-LONGEST_WATCH = 8
+LONGEST_WATCH = 64
 """A watch that was begun and not asked for ends after so many probe windows."""
 
 

@@ -50,4 +50,4 @@ class Pulse:
         now_ns = clock.now_ns()
         for group in [group for group in self._resting if not group.machine.pulse(now_ns)]:
             if group in self._resting:  # it may have left because of another one
-                group.deadline()
+                self._loop.call_soon(group.deadline)  # what one raises is nothing to the others

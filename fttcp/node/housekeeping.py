@@ -29,6 +29,8 @@ from fttcp.planes.clocks import Clocks
 from fttcp.report.events import History
 
 ROUND_S = 5.0
+_LONGEST_ROUND_S = 30.0
+"""Of a round that took long, or had to wait for a reload."""
 _SHARE = 40
 """Between two rounds passes at least so many times the duration of one: there may be many groups."""
 _NETLINK_NETFILTER, _NFNLGRP_NFTABLES = 12, 1 << 6
@@ -121,7 +123,7 @@ class Housekeeper:
     async def _rounds(self) -> None:
         took_s = 0.0
         while True:
-            await asyncio.sleep(max(ROUND_S, _SHARE * took_s))
+            await asyncio.sleep(min(max(ROUND_S, _SHARE * took_s), _LONGEST_ROUND_S))
             begun_s = time.monotonic()
             await self.guard(self.look_after_network())
             took_s = time.monotonic() - begun_s

@@ -84,7 +84,17 @@ class Rounds:
             now_s = time.monotonic()
             due = [server for server, due_s in self._due_s.items() if due_s <= now_s]
             async with self._looking:
-                await self._look_at(due, now_s)
+                try:
+                    await self._look_at(due, now_s)
+                except Exception as error:  # no thread can be had, for example
+                    self._put_off(due, error)
+
+    def _put_off(self, due: Sequence[Looked], error: Exception) -> None:
+        """These could not be looked at: they are tried again."""
+        for server in due:
+            if server in self._due_s:
+                server.look_failed(error)
+                self._due_s[server] = time.monotonic() + _RETRY_S
 
     async def _look_at(self, due: Sequence[Looked], now_s: float) -> None:
         """Those of one rhythm are looked at together from then on: each has its looks at multiples of it."""

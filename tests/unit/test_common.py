@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from fttcp.group.behind import Behind
 from fttcp.group.common import Common
 from fttcp.group.pulse import Pulse, Resting
@@ -174,6 +176,29 @@ def test_servers_are_looked_at_in_common_rounds_and_one_that_cannot_be_spoils_no
         rounds.join(servers[0])
         await until(lambda: len(facts) > looks)
         await rounds.leave(servers[0])
+
+    run(test)
+
+
+def test_a_round_that_cannot_begin_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread can be had when there are too many processes: just when looks matter."""
+
+    async def test() -> None:
+        rounds, server, real = Rounds(), Server([]), asyncio.to_thread
+        tried: list[int] = []
+
+        async def to_thread(*args: Any) -> Any:
+            tried.append(1)
+            if len(tried) == 2:
+                raise RuntimeError("can't start new thread")
+            return await real(*args)
+
+        monkeypatch.setattr("fttcp.server.rounds._RETRY_S", 0.0)
+        monkeypatch.setattr(asyncio, "to_thread", to_thread)
+        rounds.join(server)
+        await until(lambda: server.looks >= 3)
+        assert server.errors == ["can't start new thread"]
+        await rounds.leave(server)
 
     run(test)
 

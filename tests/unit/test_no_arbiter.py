@@ -56,7 +56,7 @@ class FakeNetwork:
         return self.answers
 
     def watch(self, addresses: Sequence[Address], longest_s: float) -> FakeWatch:
-        assert list(addresses) == [SERVICE] and longest_s == 0.024
+        assert list(addresses) == [SERVICE] and longest_s == 0.192
         self.watched = FakeWatch("")
         return self.watched
 
