@@ -25,6 +25,7 @@ PROGRAMS = {
         *("-Inative", "-fms-extensions", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"),
         *("native/replay/replay.c", "native/engine/planes/model/plane_model.c", "native/engine/life.c"),
         *("native/engine/channel/crc32c.c", "native/engine/history/file.c", "native/engine/spool/spool.c"),
+        *sorted(map(str, Path("native/engine/stored").glob("*.c"))),
         *("native/engine/api/observe.c", "native/engine/worker_packets.c"),
         *("native/engine/planes/python/python.c", *sorted(map(str, Path("native/engine/flows").glob("*.c")))),
         *("-lsodium", "-lpthread"),

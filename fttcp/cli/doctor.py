@@ -163,7 +163,9 @@ def _check_others(config: Config) -> Iterator[Check]:
     interfaces = (*config.node.adapters, config.node.peer_interface)
     yield from check_capacity(shortages_of(config), hosts_of(config))
     yield from check_managers(see_managers(services, interfaces, config.node.peer_interface))
-    rules = [rule for group in config.group for rule in see_translations(group.ip_addresses, group.port_list)]
+    rules = [
+        rule for group in config.group for rule in see_translations(group.ip_addresses, group.engine_ports)
+    ]
     yield from check_translations(list(dict.fromkeys(rules)))
 
 

@@ -127,6 +127,7 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
             *([f"  SLOWER       {_WHOLE}: {group['whole_packets']}"] if group["whole_packets"] else []),
             *_renewal_lines(group),
             *_lane_lines(group),
+            *_stored_lines(group),
         ]
     server = group.get("server")
     if server is not None:
@@ -163,6 +164,18 @@ def _lane_lines(group: dict[str, Any]) -> list[str]:
     if lane is None or not group["synced"] or lane["up"] >= lane["wanted"]:
         return []
     return [f"  BULK LANE    {lane['up']} of {lane['wanted']} connections: does TCP pass on the peer link?"]
+
+
+def _stored_lines(group: dict[str, Any]) -> list[str]:
+    """Return how many requests are known, whose replies are stored, and what is wrong with that."""
+    stored = group.get("stored")
+    if stored is None or not (stored["requests"] or stored["trouble"]):
+        return []
+    known = f"{stored['requests']} requests, {stored['file_bytes']} bytes on the disk"
+    if stored["trouble"]:
+        return [f"  STORED       {known}, which takes no more: {stored['trouble']}"]
+    behind = group["engine_mode"] == "paired" and not stored["in_step"]
+    return [f"  stored       {known}{'; the backup has not all yet' if behind else ''}"]
 
 
 def _history_lines(history: dict[str, Any] | None) -> list[str]:

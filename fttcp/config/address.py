@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from fttcp.config.health_checks import check_command
-from fttcp.config.schema import GroupSection
+from fttcp.config.schema import GroupSection, StoredRepliesSection
 from fttcp.server.agents.settings import ResourceSection
+from fttcp.wire.ports import PortRange, parse
 
 _OF_CONNECTIONS = (
     "ports",
@@ -44,6 +46,7 @@ def check_mode(group: GroupSection, here: str, errors: list[str]) -> None:
         if not group.ports:
             errors.append(f'{here}.ports: missing (required, but with {here}.mode = "address")')
         moved = [*(["resource"] if group.resource else [])]
+        moved += ["stored_replies"] if group.stored_replies is not None else []
         moved += ["hooks.wait_for"] if group.hooks.wait_for is not None else []
         errors += [f'{here}.{key}: only for {here}.mode = "address"' for key in moved]
         return
@@ -65,6 +68,33 @@ def check_mode(group: GroupSection, here: str, errors: list[str]) -> None:
         if names.setdefault(resource.name, i) != i:
             errors.append(f"{where}.name: {resource.name!r} is that of another resource")
         _check_resource(resource, where, errors)
+    if group.stored_replies is not None:
+        _check_stored(group.stored_replies, f"{here}.stored_replies", errors)
+
+
+def stored_dir(state_dir: str, group: str) -> Path:
+    """Return where requests of a group are stored, and the replies to them."""
+    return Path(state_dir) / f"stored-{group}"
+
+
+def _check_stored(stored: StoredRepliesSection, here: str, errors: list[str]) -> None:
+    seen: set[PortRange] = set()
+    for i, text in enumerate(stored.ports):
+        try:
+            port = parse(str(text))  # which a hole of the file has not
+        except ValueError as error:
+            errors.append(f"{here}.ports[{i}]: {error}")
+            continue
+        if any(port[0] <= last and first <= port[1] for first, last, _ in seen):
+            errors.append(f"{here}.ports[{i}]: {text!r} has ports that another one has")
+        seen.add(port)
+    if stored.match == "id" and stored.id_offset is None:
+        errors.append(f'{here}.id_offset: missing (required with {here}.match = "id")')
+    if stored.keep_s * 1000 < stored.answer_within_ms:
+        errors.append(
+            f"{here}.keep_s: {stored.keep_s}, and a server may answer after {stored.answer_within_ms} ms "
+            f"(allowed: no less than {here}.answer_within_ms)"
+        )
 
 
 def _default(key: str) -> Any:

@@ -40,6 +40,13 @@ TcpPortText = Annotated[
         description='ports of TCP: "25/tcp", "1024-65535/tcp"',
     ),
 ]
+UdpPortText = Annotated[
+    str,
+    Meta(
+        pattern=PORTS_PATTERN.replace("(tcp|udp)", "udp"),
+        description='ports of UDP: "111/udp", "5000-5009/udp"',
+    ),
+]
 Word = Annotated[str, Meta(min_length=1)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/", description="a path that begins with /")]
 Address = Annotated[
@@ -222,6 +229,20 @@ class Md5Section(Struct, frozen=True, forbid_unknown_fields=True):
         return network_of(self.peer)
 
 
+class StoredRepliesSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[group.stored_replies]: requests by UDP that are executed once, and answered as often as they come."""
+
+    ports: Annotated[list[UdpPortText], Meta(min_length=1, max_length=MAX_PORTS)]
+    id_offset: Annotated[int, Meta(ge=0, le=1400)] | None = None
+    id_bytes: Annotated[int, Meta(ge=1, le=_numbers.STORED_ID)] = 2
+    match: Literal["payload", "id"] = "payload"
+    unanswered: Literal["drop", "execute"] = "drop"
+    when_full: Literal["refuse", "forget"] = "refuse"
+    answer_within_ms: Annotated[int, Meta(ge=10, le=600_000)] = 10_000
+    keep_s: Annotated[int, Meta(ge=1, le=604_800)] = 120
+    bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 36)] = 64 << 20
+
+
 class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[[group]]: one service."""
 
@@ -263,6 +284,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     hooks: HooksSection = HooksSection()
     md5: Annotated[list[Md5Section], Meta(max_length=MAX_MD5)] = []
     resource: Annotated[list[ResourceSection], Meta(max_length=64)] = []
+    stored_replies: StoredRepliesSection | None = None
     experiment: Experiment = Experiment()
 
     @property
@@ -279,6 +301,12 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     def port_list(self) -> tuple[PortRange, ...]:
         """The ports, parsed. Raises ValueError for one that there is not."""
         return tuple(map(parse, self.ports))
+
+    @property
+    def engine_ports(self) -> tuple[PortRange, ...]:
+        """Those at which the engine decides about what clients say. Raises ValueError for one that there is
+        not."""
+        return self.port_list if self.stored_replies is None else tuple(map(parse, self.stored_replies.ports))
 
     @property
     def opened_ports(self) -> tuple[PortRange, ...]:

@@ -373,6 +373,29 @@ _GAUGES: Table = (
         _of_engine(lambda group: [((), group["spool"]["bytes"])]),
     ),
     (
+        "stored_requests",
+        "Requests that are known, with their replies if these are stored",
+        (),
+        _of_engine(lambda group: [((), group["stored"]["requests"])]),
+    ),
+    (
+        "stored_bytes",
+        "What is known of them, in memory and on the disk",
+        ("where",),
+        _of_engine(
+            lambda group: [
+                (("memory",), group["stored"]["bytes"]),
+                (("disk",), group["stored"]["file_bytes"]),
+            ]
+        ),
+    ),
+    (
+        "stored_in_step",
+        "1 while a primary's backup has stored all of them",
+        (),
+        _of_engine(lambda group: [((), group["stored"]["in_step"])]),
+    ),
+    (
         "flow_memory_bytes",
         "Memory of what is known of connections and UDP sessions",
         (),

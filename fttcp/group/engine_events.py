@@ -16,6 +16,7 @@ from fttcp.planes.base import (
     Intrusion,
     LaneRefusal,
     Reason,
+    StoredNews,
     Unrenewable,
 )
 
@@ -60,6 +61,21 @@ def why_no_spool(error: int) -> str:
     """Say what is wrong with the spool: ``spool_error`` of an engine's status."""
     words = {errno.EBADMSG: "something else was read than was written", errno.EOPNOTSUPP: _NO_NAMELESS}
     return words.get(error, os.strerror(error)) if error else ""
+
+
+def stored_told(event: EngineEvent) -> tuple[str, dict[str, Any]]:
+    """Return level and fields of an event about stored replies."""
+    news = StoredNews(event.reason)
+    level = "info" if news in (StoredNews.GOOD, StoredNews.IN_STEP) else "warning"
+    fields: dict[str, Any] = {"what": news.name.lower().replace("_", "-")}
+    match news:
+        case StoredNews.TROUBLE:
+            fields["why"] = os.strerror(event.value)
+        case StoredNews.CUT:
+            fields["bytes"] = event.value
+        case StoredNews.IN_STEP:
+            fields["requests"] = event.value
+    return level, fields
 
 
 def why_whole(error: int) -> str | None:
@@ -111,6 +127,8 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
             fields = {"flows": event.value, "failed": event.reason}
         case EventKind.SPOOL:
             level, fields = "warning", {"why": why_no_spool(event.value)}
+        case EventKind.STORED:
+            level, fields = stored_told(event)
         case EventKind.LANE_UP:
             fields = {"peer": peers[event.peer], "worker": event.link}
         case EventKind.WHOLE_PACKETS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -158,6 +159,14 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
         "unrenewable": _unrenewable(status.flows_unrenewable),
         "log_memory_bytes": status.log_memory_bytes,
         "spool": {"bytes": status.spool_bytes, "trouble": why_no_spool(status.spool_error)},
+        "stored": {
+            "requests": status.stored_requests,
+            "bytes": status.stored_bytes,
+            "file_bytes": status.stored_file_bytes,
+            "waiting": status.stored_waiting,
+            "in_step": bool(status.stored_in_step),
+            "trouble": os.strerror(status.stored_trouble) if status.stored_trouble else "",
+        },
         "history": {
             "bytes": status.history_bytes,
             "lost": why_no_history(status.history_why),

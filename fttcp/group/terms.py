@@ -43,6 +43,7 @@ def terms(config: Config, group: GroupSection, secrets: Secrets) -> tuple[int, .
         Term.OPENS: sorted(group.opened_ports),
         Term.MAC: (group.mac or "").lower(),
         Term.PLACEMENT: _placement(config, group),
+        Term.STORED_REPLIES: group.stored_replies,
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
     told = {term: max(digest, UNTOLD + 1) for term, digest in digests.items()}

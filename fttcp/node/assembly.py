@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from fttcp.config import QUEUE_OUT_OFFSET, Config, GroupSection, PeerSection
+from fttcp.config.address import stored_dir
 from fttcp.config.arbiter import NoneSection
 from fttcp.group import lockstep
 from fttcp.group.secrets import Secrets
@@ -23,6 +24,7 @@ from fttcp.planes.base import (
     LivenessSettings,
     PeerKey,
     PeerSettings,
+    StoredSettings,
     Transport,
 )
 from fttcp.planes.clocks import Clocks
@@ -137,9 +139,8 @@ def engine_settings(
 ) -> EngineSettings:
     """Return what the engine of a group needs to know; ``adapter``: where the service addresses are now, if
     not at `service_interface`."""
-    node, timing, limits = config.node, group.timing, group.limits
+    node, timing, limits, whole = config.node, group.timing, group.limits, group.renew == "history"
     adapter = adapter or node.service_interface
-    whole = group.renew == "history"
     return EngineSettings(
         keys=secrets.keys,
         cluster_id=_cluster_id(config, group),
@@ -151,7 +152,7 @@ def engine_settings(
         peer_interface=node.peer_interface,
         service_mac=service_mac(config, group) or bytes(6),
         service_addresses=tuple(group.addresses),
-        ports=group.port_list,
+        ports=group.engine_ports,
         opens=group.opened_ports,
         md5=tuple(
             PeerKey(str(entry.network.network_address), entry.network.prefixlen, secrets.password(entry))
@@ -196,11 +197,30 @@ def engine_settings(
         continue_unverified=group.unverified == "continue",
         order_service=group.order == "service",
         lockstep=str(lockstep.place(config, group) or ""),
+        stored=stored_settings(config, group),
         service_iss=group.experiment.service_iss,
         service_ts=group.experiment.service_ts,
         space_seed=group.experiment.space_seed,
         strict_commit=group.experiment.strict_commit,
         callback=group.experiment.callback,
+    )
+
+
+def stored_settings(config: Config, group: GroupSection) -> StoredSettings | None:
+    """Return what the engine needs to know of requests whose replies are stored; None if none are."""
+    stored = group.stored_replies
+    if stored is None:
+        return None
+    return StoredSettings(
+        dir=str(stored_dir(config.node.state_dir, group.name)),
+        bytes=stored.bytes,
+        answer_ns=stored.answer_within_ms * NS_PER_MS,
+        keep_s=stored.keep_s,
+        id_at=stored.id_offset or 0,
+        id_len=0 if stored.id_offset is None else stored.id_bytes,
+        by_id=stored.match == "id",
+        again=stored.unanswered == "execute",
+        go_on=stored.when_full == "forget",
     )
 
 
@@ -248,7 +268,7 @@ def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
     return GroupNet(
         name=group.name,
         addresses=group.ip_addresses,
-        ports=group.port_list,
+        ports=group.engine_ports,
         opens=group.opened_ports,
         service_interface=config.node.service_interface,
         standby_interfaces=tuple(config.node.standby_interfaces),

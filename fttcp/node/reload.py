@@ -65,6 +65,7 @@ _RESTART = "restart the daemon, the backup's first; then `fttcp switchover` and 
 _HINTS = (
     ("node.cluster", _ALL_NODES),
     ("node.heartbeat_port", _ALL_NODES),
+    ("group.*.stored_replies", _ALL_NODES),
     ("group.*.timing.heartbeat_ms", _ALL_NODES),
     ("group.*.timing.heartbeat_misses", _ALL_NODES),
     ("group.*.timing.drift_ppm", _ALL_NODES),

@@ -42,6 +42,7 @@ class Term(IntEnum):
     MD5 = 22
     MAC = 23
     PLACEMENT = 24
+    STORED_REPLIES = 25
 
     @property
     def key(self) -> str:
@@ -62,6 +63,7 @@ BINDING = frozenset(
         Term.LOCKSTEP,
         Term.STANDBY,
         Term.RENEW,
+        Term.STORED_REPLIES,
     },
 )
 """A pair that differs in these would break a promise: it does not form. What else differs is told."""

@@ -40,6 +40,9 @@ HistoryStage = _numbers.HistoryStage
 HistoryFailure = _numbers.HistoryFailure
 """Why a backup's server was not brought to where the primary's is."""
 
+StoredNews = _numbers.StoredNews
+"""What an event of kind STORED tells."""
+
 Protection = _numbers.Protection
 
 
@@ -131,6 +134,13 @@ class EngineStatus:
     history_why: int = 0
     """An ``Unrenewable``: why there is none."""
     history_stage: int = 0
+    stored_requests: int = 0
+    stored_waiting: int = 0
+    stored_bytes: int = 0
+    stored_file_bytes: int = 0
+    stored_trouble: int = 0
+    """errno."""
+    stored_in_step: int = 0
     partner: int = 0
     lanes_up: int = 0
     """Connections of the bulk lane."""
@@ -286,6 +296,21 @@ class PeerKey:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredSettings:
+    """Requests by UDP whose replies are stored: names and units as in struct ftt_stored_config."""
+
+    dir: str
+    bytes: int
+    answer_ns: int
+    keep_s: int
+    id_at: int
+    id_len: int
+    by_id: bool
+    again: bool
+    go_on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Everything an engine is told at its start; names and units as in struct ftt_config."""
 
@@ -349,6 +374,8 @@ class EngineSettings:
     spool_bytes: int = 0
     history_bytes: int = 0
     """Bytes of what all clients have sent since the server started; 0: it is not kept."""
+    stored: StoredSettings | None = None
+    """With it all ports are of requests whose replies are stored."""
     lockstep: str = ""
     """The file that is shared with the server; empty: none."""
     quiet_ahead_ns: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from fttcp._native import ffi, lib
@@ -69,8 +70,22 @@ def _config(settings: EngineSettings) -> Any:
         ffi.memmove(slot.key, peer_key.key, slot.len)
     config.spool = os.fsencode(settings.spool)
     config.lockstep = settings.lockstep.encode()
+    if settings.stored is not None:
+        for field in fields(settings.stored):
+            value = getattr(settings.stored, field.name)
+            setattr(config.stored, field.name, os.fsencode(value) if isinstance(value, str) else value)
     fill_policy(config.policy, settings)
     return config
+
+
+def _make_room(directory: Path) -> None:
+    """Make the directory in which that of stored replies is to be. Raises EngineError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(
+            f"stored replies: {directory}: {error.strerror} (correct node.state_dir)"
+        ) from error
 
 
 def _bits(peer: PeerKey) -> int:
@@ -118,6 +133,8 @@ class NfqueueEngine:
         self._error = ffi.new("char[]", _ERROR_BYTES)
         config = _config(settings)
         config.hooks = hooks
+        if settings.stored is not None:
+            _make_room(Path(settings.stored.dir).parent)
         self._engine = lib.ftt_engine_open(config, self._error, _ERROR_BYTES)
         if self._engine == ffi.NULL:
             raise EngineError(self._error_text())

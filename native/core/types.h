@@ -163,6 +163,32 @@ struct ftt_policy {
 	struct ftt_shift shift;
 };
 
+#define FTT_STORED_ID 8 /* bytes of an id, at most */
+
+/* Requests by UDP whose replies are stored: core/stored.h. */
+struct ftt_stored_config {
+	char dir[256];      /* of its own; empty: none are */
+	uint64_t bytes;     /* of all that is known of requests, in memory */
+	uint64_t answer_ns; /* a server answers within that, or not at all */
+	uint32_t keep_s;    /* a request is known for so long after its last note */
+	uint32_t id_at;     /* where in their payloads a request and its reply have the same id; id_len bytes, 0 to FTT_STORED_ID */
+	uint8_t id_len;
+	uint8_t by_id;      /* it names the request; else its whole payload does */
+	uint8_t again;      /* what was begun and is not known to be answered is executed again; else never */
+	uint8_t go_on;      /* without room or disk: older ones are forgotten, and none waits; else new ones are dropped */
+	uint8_t pad[4];
+};
+
+/* What FTT_EV_STORED tells. */
+enum ftt_stored_news {
+	FTT_STORED_TROUBLE = 0, /* the disk takes no notes; value = errno */
+	FTT_STORED_GOOD = 1,    /* ... it does again */
+	FTT_STORED_NO_ROOM = 2, /* there is no room for more */
+	FTT_STORED_CUT = 3,     /* at the start: the ends of segments were no notes; value = bytes */
+	FTT_STORED_IN_STEP = 4, /* the backup has stored all; value = requests */
+	FTT_STORED_BEHIND = 5   /* the way to the backup is lost: nothing waits for it until it has all again */
+};
+
 /* The surroundings of a decision; see env.h. */
 struct ftt_env {
 	uint64_t now_ns;

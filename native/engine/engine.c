@@ -45,7 +45,7 @@ static void open_stamps(struct ftt_engine *e)
 {
 	struct ftt_event ev = {.kind = FTT_EV_WHOLE_PACKETS};
 
-	if (e->worker[0]->udp.on || !e->cfg.n_ports)
+	if (e->worker[0]->udp.on || e->worker[0]->stored || !e->cfg.n_ports)
 		return; /* they do anyway, or none comes */
 	e->stamp_fd = ftt_stamp_open(&e->cfg, FTT_PLANE_HEADERS);
 	for (int k = 0; k < e->cfg.workers; k++)

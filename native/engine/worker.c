@@ -19,6 +19,7 @@
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/spill.h"
+#include "engine/flows/stored.h"
 #include <net/if.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -119,6 +120,7 @@ static void follow_role(struct ftt_worker *w)
 		w->role_open = true;
 		ftt_kept_drop(w);
 		ftt_flows_role(w, mode, session, ftt_now_ns());
+		ftt_stored_role(w);
 		ftt_udp_strays(w, ftt_now_ns());
 		find_mirror(w);
 	}
@@ -224,6 +226,7 @@ static void sweep(struct ftt_worker *w, uint64_t now_ns)
 	find_mirror(w);
 	ftt_flows_sweep(w, now_ns);
 	ftt_udp_sweep(w, now_ns);
+	ftt_stored_sweep(w);
 }
 
 /* One wake-up, by the first n of `got`. */
@@ -252,6 +255,7 @@ static void turn(struct ftt_worker *w, const struct epoll_event *got, int n)
 		ftt_history_tick(w);
 	if (has(got, n, w->lane.epoll_fd)) /* packets have been answered by now */
 		ftt_lane_turn(&w->lane, has(got, n, w->plane->fd[FTT_LANE_FLOWS]) ? LANE_BESIDE : LANE_ALONE, now_ns);
+	ftt_stored_turn(w, now_ns);
 	ftt_worker_answer(w, now_ns);
 	ftt_kept_release(w);
 	ftt_channel_flush(&w->channel, &w->n);

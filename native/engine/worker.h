@@ -102,6 +102,7 @@ struct ftt_worker {
 	struct ftt_history *history; /* of the server that we run; NULL: none is kept. See history.h */
 	uint64_t next_tick_ns, next_sweep_ns;
 	struct ftt_udp_table udp;
+	struct ftt_stored *stored; /* requests whose replies are stored; NULL: none are. See flows/stored.h */
 	struct ftt_identities identities;
 	struct ftt_counters n;
 	uint64_t lag_ns[FTT_LAG_SAMPLES];

@@ -11,6 +11,7 @@
 #include "engine/flows/icmp.h"
 #include "engine/flows/log.h"
 #include "engine/flows/opens.h"
+#include "engine/flows/stored.h"
 #include "engine/flows/tcp.h"
 #include "engine/liveness/mirror.h"
 #include <errno.h>
@@ -66,6 +67,8 @@ static void one_packet(struct ftt_worker *w, struct ftt_packet *p, uint64_t now_
 		ftt_worker_verdict(w, p, false, NULL);
 		return;
 	}
+	if (kind == FTT_PARSED_UDP && w->stored && ftt_stored_packet(w, p, &k, now_ns))
+		return;
 	s.dir = in ? FTT_FROM_CLIENT : FTT_FROM_SERVER;
 	if (kind == FTT_PARSED_TCP && of_service(w, &k, &s, in)) {
 		if (in)
@@ -166,7 +169,7 @@ void ftt_worker_choose_copy(struct ftt_worker *w)
 	bool logs = w->e->history_file || (w->e->cfg.policy.renew && (ftt_log_copies(w) || (w->history && !w->history->why))) || ftt_cold(w) ||
 		    w->promoting;
 	/* a backup edits ports of what its server opens; the kernel's stamp does not. Who took over asks again for one, whole */
-	bool edits = w->udp.on || w->e->cfg.n_md5 || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
+	bool edits = w->udp.on || w->stored || w->e->cfg.n_md5 || w->n.kicked || w->whole || !(w->plane->can & FTT_PLANE_HOLDS) ||
 		     (backup ? w->e->cfg.n_opens || !(w->plane->can & FTT_PLANE_STAMPS) : w->e->cfg.policy.shift.on);
 	bool looks = backup || w->e->cfg.policy.compare;
 

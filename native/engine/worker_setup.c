@@ -8,6 +8,7 @@
 #include "engine/flows/kept.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/spill.h"
+#include "engine/flows/stored.h"
 #include "engine/liveness/mirror.h"
 #include "engine/thread.h"
 #include <errno.h>
@@ -84,6 +85,8 @@ struct ftt_worker *ftt_worker_open(struct ftt_engine *e, uint8_t index, char *er
 		snprintf(err, err_len, "worker %u: epoll: %s", index, strerror(errno));
 		goto fail;
 	}
+	if (ftt_stored_open(w, wake, err, err_len))
+		goto fail;
 	ftt_spill_open(w, wake);
 	return w;
 fail:
@@ -129,6 +132,7 @@ void ftt_worker_close(struct ftt_worker *w)
 		ftt_udp_close(&w->udp);
 	}
 	ftt_spill_close(w);
+	ftt_stored_close(w);
 	ftt_kept_drop(w);
 	ftt_plane_close(w->plane);
 	ftt_lane_close(&w->lane);

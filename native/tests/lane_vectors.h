@@ -140,6 +140,9 @@ static const char *lane_vector(enum ftt_lane_kind kind)
 		return "lane-begin";
 	case FTT_LANE_OUTWARD:
 		return NULL; /* its head is lane-begin's, its record open's; test_opens_again.c says the rest */
+	case FTT_LANE_STORED:
+	case FTT_LANE_STORED_TO:
+		return NULL; /* a note as on the disk, and its number: test_segments.c, test_stored.c */
 	case FTT_LANE_LOG:
 		return "lane-log";
 	case FTT_LANE_DROP:

@@ -8,6 +8,7 @@ import pytest
 
 from fttcp.cli.host_facts import see_host
 from fttcp.config import ConfigError, load, load_to_run
+from fttcp.group.terms import terms
 from fttcp.network import tables
 from fttcp.node.assembly import core_settings, engine_settings, group_net
 from tests.unit.test_config import GOOD, errors_of
@@ -153,3 +154,57 @@ def test_doctor_tells_what_in_the_daemons_unit_hinders_resources(
         systemctl.write_text("#!/bin/sh\n" + "".join(f"echo {line}\n" for line in lines))
         systemctl.chmod(0o755)
         assert see_host(load(path), 0).confined == wanted
+
+
+STORED = ADDRESS + '[group.stored_replies]\nports = ["111/udp", "5000-5009/udp"]\n'
+
+
+def test_stored_replies(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(
+        STORED + 'id_offset = 0\nid_bytes = 4\nmatch = "id"\nunanswered = "execute"\nkeep_s = 60\n'
+    )
+    config = load(path)
+    (group,) = config.group
+    settings, net = engine_settings(config, group, SECRETS), group_net(config, group)
+    stored = settings.stored
+    assert stored is not None and stored.dir == f"{config.node.state_dir}/stored-{group.name}"
+    assert (stored.id_at, stored.id_len, stored.by_id, stored.again, stored.go_on) == (
+        0,
+        4,
+        True,
+        True,
+        False,
+    )
+    assert (stored.keep_s, stored.answer_ns, stored.bytes) == (60, 10_000_000_000, 64 << 20)
+    assert settings.ports == net.ports == ((111, 111, "udp"), (5000, 5009, "udp"))
+    path.write_text(ADDRESS)
+    (plain,) = load(path).group
+    assert engine_settings(config, plain, SECRETS).stored is None and not group_net(config, plain).ports
+    assert terms(config, plain, SECRETS) != terms(config, group, SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (
+            'match = "id"',
+            'stored_replies.id_offset: missing (required with group[0].stored_replies.match = "id")',
+        ),
+        ("keep_s = 1", "stored_replies.keep_s: 1, and a server may answer after 10000 ms"),
+        ('ports = ["5009/udp", "5000-5010/udp"]', "stored_replies.ports[1]: '5000-5010/udp' has ports that"),
+        ('ports = ["9-8/udp"]', "stored_replies.ports[0]: "),
+    ],
+)
+def test_stored_replies_that_cannot_be(tmp_path: Path, more: str, complaint: str) -> None:
+    text = STORED[: STORED.rindex("ports")] if more.startswith("ports") else STORED
+    (error,) = errors_of(tmp_path, f"{text}{more}\n")
+    assert error.startswith(f"group[0].{complaint}"), error
+
+
+def test_stored_replies_are_of_udp_and_of_no_connections(tmp_path: Path) -> None:
+    errors = errors_of(tmp_path, STORED.replace("111/udp", "111/tcp"))
+    assert any("stored_replies.ports[0]" in error and "UDP" in error for error in errors), errors
+    stored = '\n[group.stored_replies]\nports = ["111/udp"]\n'
+    errors = errors_of(tmp_path, GOOD + stored)
+    assert any('stored_replies: only for group[0].mode = "address"' in error for error in errors), errors

@@ -83,6 +83,21 @@ def test_what_cannot_be_renewed_is_told(tmp_path: Path) -> None:
     scene(tmp_path, play)
 
 
+def test_stored_replies_are_told(tmp_path: Path) -> None:
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        assert not alpha.status()["stored"]["requests"] and "stored  " not in (await tool("status")).output
+        engine = replace(alpha.engine.status(), stored_requests=3, stored_file_bytes=500, stored_in_step=1)
+        alpha.engine.status = lambda: engine  # type: ignore[method-assign]
+        assert "stored       3 requests, 500 bytes on the disk\n" in (await tool("status")).output
+        engine = replace(engine, stored_in_step=0, mode=2)
+        assert "on the disk; the backup has not all yet" in (await tool("status")).output
+        engine = replace(engine, stored_trouble=errno.ENOSPC)
+        told = "STORED       3 requests, 500 bytes on the disk, which takes no more: No space left on device"
+        assert told in (await tool("status")).output
+
+    scene(tmp_path, play)
+
+
 def test_output_that_does_not_wait_is_told(tmp_path: Path) -> None:
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         assert alpha.status()["commit"]["strict"] and "UNSAFE" not in (await tool("status")).output

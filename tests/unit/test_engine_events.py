@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from fttcp.group.engine_events import described
-from fttcp.planes.base import EngineEvent, EventKind, LaneRefusal
+from fttcp.planes.base import EngineEvent, EventKind, LaneRefusal, StoredNews
 
 PEERS = ("beta", "gamma")
 
@@ -34,3 +34,21 @@ def test_a_stranger_on_the_lane_is_told_of(refusal: LaneRefusal) -> None:
     """Those that the engine posts: the others may be the partner's, and are only counted."""
     level, fields = described(EngineEvent(EventKind.LANE_REFUSED, 1, value=refusal, link=2), PEERS)
     assert level == "warning" and fields["worker"] == 2 and fields["what"]
+
+
+@pytest.mark.parametrize(
+    ("news", "value", "level", "more"),
+    [
+        (StoredNews.TROUBLE, errno.ENOSPC, "warning", {"why": "No space left on device"}),
+        (StoredNews.GOOD, 0, "info", {}),
+        (StoredNews.NO_ROOM, 0, "warning", {}),
+        (StoredNews.CUT, 17, "warning", {"bytes": 17}),
+        (StoredNews.IN_STEP, 5, "info", {"requests": 5}),
+        (StoredNews.BEHIND, 0, "warning", {}),
+    ],
+)
+def test_what_is_told_of_stored_replies(
+    news: StoredNews, value: int, level: str, more: dict[str, object]
+) -> None:
+    event = EngineEvent(EventKind.STORED, 1, value=value, reason=news)
+    assert described(event, PEERS) == (level, {"what": news.name.lower().replace("_", "-")} | more)

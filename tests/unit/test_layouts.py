@@ -17,7 +17,7 @@ import pytest
 from fttcp._native import ffi
 from fttcp.group import lockstep
 from fttcp.planes import mirror, nfqueue
-from fttcp.planes.base import EngineSettings, LinkAddress, PeerKey, PeerSettings
+from fttcp.planes.base import EngineSettings, LinkAddress, PeerKey, PeerSettings, StoredSettings
 from fttcp.wire.keyfile import KeyRing, key_id
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +116,7 @@ def settings() -> EngineSettings:
     made |= {"service_addresses": ("10.0.0.1",), "service_iss": 3, "service_ts": 3}
     made |= dict.fromkeys(("ports", "opens"), ((3, 4, "tcp"),))
     made |= {"md5": (PeerKey("10.0.0.1", 32, b"x"),), "service_mac": b"\2\0\0\0\0\1"}
+    made["stored"] = StoredSettings("/tmp/x", 3, 3, 3, 3, 3, by_id=True, again=True, go_on=True)
     assert MISSING not in made.values()
     return EngineSettings(**made)
 

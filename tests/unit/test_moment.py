@@ -13,7 +13,7 @@ from fttcp.face.frontend import Frontend
 from fttcp.group.group import GroupRuntime
 from fttcp.group.moment import flows_seen
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import Phase
+from fttcp.ownership.model import EngineMode, Phase
 from fttcp.planes.base import HistoryStage
 from fttcp.planes.fake import FakeEngine
 from tests.groups import engine_settings
@@ -122,4 +122,18 @@ def test_a_history_that_is_played_is_a_renewal() -> None:
                             (HistoryStage.MARKED, 0), (HistoryStage.FAILED, 0)):  # fmt: skip
         engine.status = lambda stage=stage: replace(status, history_stage=stage, history_played=7)  # type: ignore
         assert flows_seen(engine) == ev.FlowsSeen(catching, progress=7)
+    engine.close()
+
+
+def test_stored_replies_that_the_backup_lacks_are_waited_for() -> None:
+    engine = FakeEngine(engine_settings("alpha"))
+    some = replace(engine.status(), stored_requests=3)
+    for status, catching in (
+        (replace(some, mode=EngineMode.PAIRED), 1),
+        (replace(some, mode=EngineMode.PAIRED, stored_in_step=1), 0),
+        (replace(some, mode=EngineMode.SOLO), 0),
+        (replace(some, mode=EngineMode.PAIRED, stored_requests=0), 0),
+    ):
+        engine.status = lambda status=status: status  # type: ignore
+        assert flows_seen(engine).catching == catching
     engine.close()

@@ -96,6 +96,7 @@ BESIDE_FLOWS = {
     "engine/planes/plane.h": {"table.h", "udp.h"},
     "engine/history/file.h": {"filed.c", "kept.c"},
     "engine/spool/spool.h": {"spill.h"},
+    "engine/stored/replies.h": {"stored.h"},
 }
 """What flows include beside the core and each other, and which files do; None: any."""
 

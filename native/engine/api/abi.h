@@ -47,6 +47,7 @@ enum ftt_event_kind {
 	FTT_EV_HISTORY = 30,       /* a new backup's server is told the history of ours; value = its bytes, reason = enum ftt_unrenewable: it is not */
 	FTT_EV_HISTORY_FAILED = 31, /* backup: it came to nothing; value = enum ftt_history_failure, reason = enum ftt_unrenewable */
 	FTT_EV_SPOOL = 33,         /* logs could not be written to the spool, or read there; value = errno, EBADMSG: something else was read */
+	FTT_EV_STORED = 34,        /* of requests whose replies are stored; reason = enum ftt_stored_news */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -179,6 +180,7 @@ struct ftt_config {
 	const struct ftt_hooks *hooks; /* packets come from these functions (hooks.h), for one worker; NULL: from the kernel's queues */
 	char spool[256];       /* the directory of logs that are too long for memory; empty: none */
 	char lockstep[108];    /* the file that is shared with the server, see lockstep.h; empty: none */
+	struct ftt_stored_config stored; /* with a directory all ports are UDP, of requests whose replies are stored: no session is followed */
 };
 
 struct ftt_counters {
@@ -212,6 +214,9 @@ struct ftt_counters {
 	uint64_t unverified_resets; /* flows that a takeover ended: outputs were not known to be equal */
 	uint64_t udp_sessions, udp_events, udp_resent, udp_retained_released, udp_said_again, udp_truncated;
 	uint64_t udp_strays_sent, udp_strays_taken; /* clients' datagrams that came to the wrong node, and went to the owner */
+	uint64_t stored_begun, stored_replies, stored_said; /* requests noted as begun; their replies; those that a retry was answered with */
+	uint64_t stored_running, stored_unanswered, stored_busy, stored_refused; /* dropped requests, see enum ftt_stored_step; refused: replies, too */
+	uint64_t stored_unasked; /* datagrams of the server that answer no request that runs: let out, and not stored */
 	uint64_t verdict_batches, verdicts, wakeups, queue_overruns;
 	uint64_t retained, retained_released, retain_overflow, kicked, nudges;
 	uint64_t resets_asked, resets_sent; /* questions to clients of flows that are over, and RSTs that answer them */
@@ -261,6 +266,12 @@ struct ftt_status {
 	uint64_t history_sent, history_played; /* of what a new backup is told of it, bytes */
 	uint32_t history_why;    /* enum ftt_unrenewable: why there is none */
 	uint32_t history_stage;  /* enum ftt_history_stage */
+	uint32_t stored_requests; /* that are known, with their replies if these are */
+	uint32_t stored_waiting;  /* packets that wait until their notes are kept */
+	uint64_t stored_bytes;    /* in memory */
+	uint64_t stored_file_bytes;
+	uint32_t stored_trouble;  /* errno of what keeps the disk from taking notes */
+	uint32_t stored_in_step;  /* a primary's backup has all of them */
 	uint32_t partner;       /* index of the peer that the last mode was set with */
 	uint32_t lanes_up, lanes; /* connections of the bulk lane; how many there should be */
 	uint32_t peer_alive;    /* bit per peer */

@@ -7,6 +7,7 @@
 #include "engine/flows/role.h"
 #include "engine/flows/history.h"
 #include "engine/flows/renewal.h"
+#include "engine/flows/stored.h"
 #include "engine/flows/udp_log.h"
 #include "engine/spool/spool.h"
 
@@ -128,6 +129,8 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 		out->history_why = w->history->why;
 		out->history_stage = w->history->stage;
 	}
+	if (w->stored)
+		ftt_stored_status(w->stored, out);
 	out->lanes_up += ftt_lane_count(&w->lane);
 	memcpy(lag, w->lag_ns, n * sizeof(*lag));
 	return n;

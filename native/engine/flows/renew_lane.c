@@ -13,6 +13,7 @@
 #include "engine/flows/filed.h"
 #include "engine/flows/renew_lane.h"
 #include "engine/flows/spill.h"
+#include "engine/flows/stored.h"
 #include "engine/flows/udp_renew.h"
 #include "core/tcp/cold.h"
 
@@ -319,6 +320,8 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 {
 	uint64_t now_ns = ftt_now_ns();
 
+	if (kind == FTT_LANE_STORED || kind == FTT_LANE_STORED_TO)
+		return ftt_stored_message(of, kind, bytes, len);
 	if (((struct ftt_worker *)of)->promoting) /* of one that does not serve any more */
 		return FTT_LANE_TAKEN;
 	switch (kind) {
@@ -344,6 +347,7 @@ static void room(void *of, uint8_t to)
 {
 	(void)to;
 	ftt_renew_pump(of, ftt_now_ns());
+	ftt_stored_pump(of);
 }
 
 static void changed(void *of, uint8_t worker, bool up)
@@ -352,6 +356,8 @@ static void changed(void *of, uint8_t worker, bool up)
 
 	if (!up && !worker) /* all UDP is the first worker's */
 		ftt_udp_renew_cut(w);
+	if (!worker)
+		ftt_stored_lane(w, up);
 	if (w->history && w->mode == FTT_MODE_PAIRED)
 		ftt_history_send_lane(w, up, ftt_now_ns());
 	else if (w->history && w->mode == FTT_MODE_BACKUP && (up || ftt_history_waits(w)))

@@ -20,7 +20,7 @@ int ftt_udp_open(struct ftt_udp_table *t, const struct ftt_config *cfg)
 	ftt_list_init(&t->renewed);
 	t->strays_tail = &t->strays;
 	for (uint32_t i = 0; i < cfg->n_ports; i++)
-		t->on |= cfg->port[i].proto == 17;
+		t->on |= cfg->port[i].proto == 17 && !cfg->stored.dir[0];
 	while (t->on && size < cfg->policy.max_flows && size < 1u << 20)
 		size <<= 1;
 	randombytes_buf(&t->secret, sizeof(t->secret));
