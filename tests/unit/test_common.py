@@ -29,8 +29,9 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(test())
 
 
-def test_gates_open_before_anything_else_is_done_about_a_takeover() -> None:
+def test_gates_open_before_anything_else_is_done_about_a_takeover(monkeypatch: pytest.MonkeyPatch) -> None:
     """The peer of all groups dies at once: what is told, and what else follows, waits for the last gate."""
+    monkeypatch.setattr("fttcp.group.behind.LONGEST_S", 10.0)
 
     async def test() -> None:
         common, done = Common(), list[str]()
