@@ -47,7 +47,10 @@ def test_all_that_can_be_taken_down_is(fails: str) -> None:
     node._tasks, node._history = set(), History("alpha")
     for name in ("adapters", "frontend", "arbiter"):
         setattr(node, f"_{name}", SimpleNamespace(close=part[name].end))
-    node._liveness = SimpleNamespace(close=part["liveness"].close)
+    node._liveness, node._room = (
+        SimpleNamespace(close=part["liveness"].close),
+        SimpleNamespace(close=lambda: None),
+    )
     node._network = SimpleNamespace(remove=part["network"].end)
     node._groups = {
         "one": SimpleNamespace(server=SimpleNamespace(stop=part["server one"].end), close=lambda: None),
@@ -78,11 +81,13 @@ def test_a_group_that_comes_later_is_read_of_beside_the_loop() -> None:
         feed=steps.append,
         ground=None,
         machine=SimpleNamespace(settings=SimpleNamespace(cold=False)),
+        serving=SimpleNamespace(shed=""),
     )
     node: Any = Node.__new__(Node)
     node._groups, node._maintenance = {"web": group}, SimpleNamespace(load=load)
     node._house = SimpleNamespace(know_neighbours=lambda name: None)
     node._adapters = SimpleNamespace(greet=lambda group: group.feed("how adapters stand"))
+    node._room = SimpleNamespace(news=lambda: None)
     node._spawn = lambda work: None
     asyncio.run(node._start_group("web"))
     assert steps == [("load", False), "server", "engine", ev.MaintenanceChanged(3), "how adapters stand"]

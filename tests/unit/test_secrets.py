@@ -86,6 +86,7 @@ class Daemon:
         node._network = SimpleNamespace(change=self._no_more)
         node._liveness, node._arbiter_settings = SimpleNamespace(set_keys=lambda keys: None), None
         node._join, node._leave = self._join, self._leave
+        node._room = SimpleNamespace(forget=lambda: None)
         self._house = node._house = Housekeeper(
             lambda: node._config,
             lambda: node._secrets,
@@ -99,7 +100,7 @@ class Daemon:
     async def _no_more(self, _: object) -> None:
         """Nothing is there to be changed."""
 
-    async def _join(self, section: Any, secrets: Secrets) -> None:
+    async def _join(self, config: Config, section: Any, secrets: Secrets) -> None:
         if section.name == self.fails:
             raise NodeError("no engine")
         self.steps.append(f"join {section.name}")
