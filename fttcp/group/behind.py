@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 
 LONGEST_S = 0.1
-"""For so long a group that cannot decide keeps others from their work."""
+"""For so long a group that cannot decide keeps others from their work; nor does work wait for longer for
+groups that decide one after the other."""
 _TURN_S = 0.001
 """Then the loop looks for what is more urgent."""
 
@@ -21,21 +22,25 @@ class Behind:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+        """What is to be done, and when it was put here."""
         self._hurried: dict[object, float] = {}
         """Who is about to decide, and since when."""
         self._handle: asyncio.Handle | None = None
 
-    def hurry(self, who: object, hurries: bool) -> None:
-        """Somebody is about to decide what clients wait for, or not any more."""
+    def hurry(self, who: object, hurries: bool, anew: bool = False) -> None:
+        """Somebody is about to decide what clients wait for, or not any more; ``anew``: for another reason
+        than before, if it was already."""
+        if hurries and (anew or who not in self._hurried):
+            self._hurried[who] = self._loop.time()
         if hurries:
-            self._hurried.setdefault(who, self._loop.time())
-        elif self._hurried.pop(who, None) is not None and self._waiting:
+            return
+        if self._hurried.pop(who, None) is not None and self._waiting:
             self._arm()
 
     def put(self, work: Callable[[], None]) -> None:
         """Do this in a later turn of the loop, in the order in which it was put here."""
-        self._waiting.append(work)
+        self._waiting.append((self._loop.time(), work))
         if self._handle is None:
             self._arm()
 
@@ -48,16 +53,18 @@ class Behind:
         )
 
     def _wait_s(self) -> float:
-        """Until the last of those that hurry has done so for long enough."""
+        """Until the last of those that hurry has done so for long enough, or the first work has waited so."""
         latest_s = max(self._hurried.values(), default=None)
-        return 0.0 if latest_s is None else latest_s + LONGEST_S - self._loop.time()
+        if latest_s is None or not self._waiting:
+            return 0.0
+        return min(latest_s, self._waiting[0][0]) + LONGEST_S - self._loop.time()
 
     def _do(self) -> None:
         self._handle = None
         end_s = self._loop.time() + _TURN_S
         try:
             while self._waiting and self._wait_s() <= 0:
-                self._waiting.popleft()()
+                self._waiting.popleft()[1]()
                 if self._loop.time() >= end_s:
                     break
         finally:  # one that failed keeps the others from nothing

@@ -349,7 +349,7 @@ class GroupRuntime:
             self._step(ev.ClientServed())
         machine, was_in_step = self.machine, self.machine.in_step
         commands = machine.step(event, clock.now_ns())
-        self.common.behind.hurry(self, machine.hurries)
+        self.common.behind.hurry(self, machine.hurries, isinstance(event, ev.PeerQuiet | ev.LossNoticed))
         self._late.compare()
         if self._mirror is not None and was_in_step and not machine.in_step:
             self._mirror.hurry()

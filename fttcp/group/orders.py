@@ -16,6 +16,7 @@ from fttcp.group.saying import Saying
 from fttcp.group.takeovers import Takeovers
 from fttcp.ownership import commands as do
 from fttcp.ownership.model import NS_PER_MS
+from fttcp.ownership.pair import PairMachine
 from fttcp.planes.base import Engine
 from fttcp.server.server import Caretaker
 
@@ -26,6 +27,7 @@ ANNOUNCE_INTERVAL_NS = 200 * NS_PER_MS
 class Ordered(Protocol):
     """The group, as far as its orders go; see ``GroupRuntime``."""
 
+    machine: PairMachine
     engine: Engine
     common: Common
     server: Caretaker | None
@@ -66,6 +68,8 @@ class Orders:
                 self._ownership.ask(command)
             case do.Anticipate():
                 self._ownership.anticipate()
+            case do.StoreEpoch(epoch=epoch) if group.machine.awaits_epoch:
+                self._ownership.store(epoch)
             case do.StoreEpoch(epoch=epoch):  # it begins a thread
                 group.common.behind.put(partial(self._ownership.store, epoch))
             case do.Vouch(alive=alive):

@@ -37,6 +37,7 @@ class Ownership:
         self._readiness, self._note = readiness, note
         self._epochs = Kept(keep_epoch, self._troubled)
         self._refusal = ""
+        self._closed = False
         self._waiting: set[asyncio.Task[None]] = set()
 
     def ask(self, request: Request) -> None:
@@ -50,10 +51,12 @@ class Ownership:
     def store(self, epoch: int) -> None:
         """Put the used epochs on disk, sooner or later; the machine uses none before that, and needs none
         as long as nothing changes: a primary outlives its disk."""
-        self._begin(self._store(epoch))
+        if not self._closed:  # the file may be another group's by now
+            self._begin(self._store(epoch))
 
     def close(self) -> None:
         """Wait for nothing more. What was asked may still be carried out."""
+        self._closed = True
         for task in self._waiting:
             task.cancel()
 

@@ -202,6 +202,11 @@ class State:
         return quiet or self.arbitration.goal is not None
 
     @property
+    def awaits_epoch(self) -> bool:
+        """True while no epoch is stored under which this node could own the group."""
+        return self._epoch_at_hand() is None
+
+    @property
     def granting(self) -> bool:
         """True while this node promises a peer not to take over within D of each heartbeat."""
         return self.grantee() is not None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from fttcp.group.behind import Behind
+from fttcp.group.behind import LONGEST_S, Behind
 from fttcp.group.common import Common
 from fttcp.group.pulse import Pulse, Resting
 from fttcp.ownership import events as ev
@@ -86,6 +87,30 @@ def test_a_group_whose_arbiter_is_silent_keeps_others_from_their_work_for_a_whil
         assert done == ["late"]
         behind.hurry("other", False)
         await until(lambda: done == ["late", "later"])
+
+    run(test)
+
+
+def test_work_waits_no_longer_for_groups_that_decide_one_after_the_other() -> None:
+    """And one that hurries for another reason than before is waited for again."""
+
+    async def test() -> None:
+        behind, done, began = Behind(), list[str](), asyncio.get_running_loop().time()
+        behind.put(lambda: done.append("done"))
+        for number in count():
+            behind.hurry(number, True)
+            await asyncio.sleep(LONGEST_S / 20)
+            if done:
+                break
+        assert asyncio.get_running_loop().time() >= began + LONGEST_S and len(behind._hurried) == number + 1
+        assert behind._wait_s() == 0.0, "there is no more to do"
+        behind.put(lambda: done.append("again"))
+        await asyncio.sleep(LONGEST_S)
+        behind.hurry(0, True)
+        behind.put(lambda: done.append("last"))
+        assert behind._hurried[0] < began + LONGEST_S
+        behind.hurry(0, True, anew=True)
+        assert behind._wait_s() > 0
 
     run(test)
 
