@@ -205,18 +205,20 @@ class _Rounds:
 
     @contextmanager
     def of(self, addresses: Sequence[Address]) -> Iterator[asyncio.Future[None]]:
-        """Probe these at once, and in each round; the future has the OSError of one that could not be sent.
-        Raises OSError."""
+        """Probe these at once, soon again (a frame may be lost), and in each round, which may be long in
+        coming; the future has the OSError of one that could not be sent. Raises OSError."""
         loop = asyncio.get_running_loop()
         for address in addresses:
             self._send(address)
         trouble: asyncio.Future[None] = loop.create_future()
         self._asked[trouble] = addresses
+        again = loop.call_later(_PROBE_EVERY_S, self._ask, trouble)
         if self._next is None:
-            self._next = loop.call_later(_PROBE_EVERY_S, self._round)
+            self._next = loop.call_later(2 * _PROBE_EVERY_S, self._round)
         try:
             yield trouble
         finally:
+            again.cancel()
             del self._asked[trouble]
             if trouble.done():
                 trouble.exception()  # there may have been an answer as well
@@ -227,15 +229,18 @@ class _Rounds:
     def _round(self) -> None:
         loop = asyncio.get_running_loop()
         begun_s = loop.time()
-        for trouble, addresses in self._asked.items():
-            try:
-                for address in addresses:
-                    self._send(address)
-            except OSError as error:
-                if not trouble.done():
-                    trouble.set_exception(error)
+        for trouble in self._asked:
+            self._ask(trouble)
         pause_s = max(_PROBE_EVERY_S, _SHARE * (loop.time() - begun_s))
         self._next = loop.call_later(pause_s, self._round)
+
+    def _ask(self, trouble: asyncio.Future[None]) -> None:
+        try:
+            for address in self._asked[trouble]:
+                self._send(address)
+        except OSError as error:
+            if not trouble.done():
+                trouble.set_exception(error)
 
 
 class Watch:

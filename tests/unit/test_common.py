@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from itertools import count
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from fttcp.arbiter.probe import _Rounds
 from fttcp.group.behind import LONGEST_S, Behind
 from fttcp.group.common import Common
 from fttcp.group.pulse import Pulse, Resting
@@ -122,6 +124,27 @@ def test_what_fails_behind_keeps_nothing_else_from_being_done() -> None:
         behind.put(lambda: cast(Callable[[], None], None)())
         behind.put(lambda: done.append("done"))
         await until(lambda: done == ["done"])
+
+    run(test)
+
+
+def test_an_address_is_probed_twice_however_long_rounds_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one frame nobody knows whether it arrived."""
+
+    async def test() -> None:
+        sent: list[str] = []
+
+        def send(address: Any) -> None:
+            sent.append(address)
+            time.sleep(0.001)  # the next round comes after a thousand times as long
+
+        monkeypatch.setattr("fttcp.arbiter.probe._SHARE", 1000)
+        rounds = _Rounds(send)
+        with rounds.of(cast(Any, ["first"])):
+            await until(lambda: sent.count("first") == 3)
+            with rounds.of(cast(Any, ["second"])):
+                await until(lambda: sent.count("second") == 2)
+            assert sent.count("first") == 3
 
     run(test)
 
