@@ -103,16 +103,18 @@ class Serving:
 
     # ------------------------------------------------------------------ what it is told
 
-    def rest(self) -> None:
+    def rest(self, had_no_units: bool = False) -> None:
         """The server is not to run: of a cold group, while this node does not serve; of one that is shed. The
         first is fit when it can keep what clients send, on disk as well if that is wanted."""
         server, recorder = self._group.server, self._group.recorder
         if server is None:
             return
-        server.hold(self.shed)
         cold = self._group.machine.settings.cold
-        if cold and recorder is not None and recorder.server_rests(lambda: server.hold(self.shed)):
+        waits = cold and recorder is not None and recorder.server_rests(lambda: server.hold(self.shed))
+        if waits or self.shed:
             server.hold(self.shed or _NO_FILE)
+        elif had_no_units:
+            server.hold("")
         server.rest()
 
     def promote(self, wanted: do.Promote) -> None:
@@ -201,7 +203,7 @@ class Serving:
         if server is None:
             return
         if server.resting and self._group.machine.settings.cold:
-            self.rest()
+            self.rest(had_no_units=True)
         elif server.resting:
             server.wake()
             server.hold("")
