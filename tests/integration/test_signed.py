@@ -65,10 +65,28 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         lab.down()
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left(lab: Lab) -> Iterator[None]:
+    """A test that failed leaves no connection to the next one, or to itself when it is done again."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
+
+
+def begun(lab: Lab, words: list[str]) -> subprocess.Popen[str]:
+    """A program of the client, with pipes."""
+    STARTED.append(lab.popen("client", words, **PIPES))
+    return STARTED[-1]
+
+
 def ask(lab: Lab, service: str, port: int, key: str = KEY) -> subprocess.Popen[str]:
     """A client that is to send lines."""
-    words = [*environment(service, key=key), "-c", ASK, str(ROOT), service, str(port)]
-    return lab.popen("client", words, **PIPES)
+    return begun(lab, [*environment(service, key=key), "-c", ASK, str(ROOT), service, str(port)])
 
 
 def answer(client: subprocess.Popen[str], line: str) -> str:
@@ -101,9 +119,8 @@ def test_both_kinds_survive_a_crash_in_the_middle(lab: Lab, family: int) -> None
     """One that the server has accepted, and one that it has opened; each end's numbers are translated."""
     experiment.revive(lab)
     service, client = (lab.env()[f"{name}{family}"] for name in ("SERVICE", "CLIENT"))
-    hear = lab.popen(
-        "client", [*environment(service), str(SCRIPT), "hear", str(OUT), str(SEED), str(COUNT)], **PIPES
-    )
+    await_condition(lambda: not living(lab), 30, "connections of before have ended")
+    hear = begun(lab, [*environment(service), str(SCRIPT), "hear", str(OUT), str(SEED), str(COUNT)])
     assert hear.stdout and hear.stdout.readline() == "hears\n"
     asks = ask(lab, service, PORT)
     assert connected(asks) and asks.stdin and asks.stdout
