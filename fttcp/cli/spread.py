@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +15,7 @@ import click
 
 from fttcp.cli.client import AskError, RefusedError, ask, daemon_options, load_config, show_json
 from fttcp.cli.failure import CommandError
+from fttcp.cli.service import until_told
 from fttcp.spread.member import Entry, Member, View, seen, view
 from fttcp.spread.service import WAIT_S, Service
 
@@ -53,7 +53,7 @@ def spread(
     socket = socket_path or loaded.socket_path
     entries = _chosen(loaded, names, applied or watch)
     if watch:
-        asyncio.run(_watched(entries, socket))
+        asyncio.run(until_told(Service(entries, socket, _telling(socket)).run()))
         return
     now = view(ask(socket, op="status"))
     if not applied:
@@ -119,16 +119,6 @@ def _print(known: Sequence[tuple[Entry, Sequence[Member]]], as_json: bool) -> No
         return
     for entry, members in known:
         click.echo("\n".join(entry.lines(members)))
-
-
-async def _watched(entries: Sequence[Entry], socket: Path) -> None:
-    task = asyncio.ensure_future(Service(entries, socket, _telling(socket)).run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
 
 
 def _telling(socket: Path) -> Callable[[str, str | None], Awaitable[None]]:

@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from msgspec import to_builtins
 
 from fttcp.cli.client import AskError, RefusedError, ask, load_config, show_json
 from fttcp.cli.failure import CommandError
+from fttcp.cli.service import until_told
 from fttcp.sync.news import news
 from fttcp.sync.record import Records, Report
 
@@ -65,17 +65,7 @@ def run(config: Path) -> None:
                 f"{lock.name}: another `fttcp sync run` of this node is at work", "busy"
             ) from error
         os.nice(19)
-        asyncio.run(_until_told(service.run(_socket(loaded))))
-
-
-async def _until_told(work: Any) -> None:
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
+        asyncio.run(until_told(service.run(_socket(loaded))))
 
 
 @sync.command()
