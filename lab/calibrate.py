@@ -7,14 +7,14 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from lab import links, network
+from lab import links, network, wire
 from lab.errors import LabError
 from lab.hosts import await_condition
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
-from lab.links import Terms
 from lab.network import CLIENT, SERVICE_LINK, SWITCH
 from lab.study.program import PORT, program
+from lab.wire import Terms
 
 _SERVER = "alpha"
 _END_S = 60.0
@@ -48,7 +48,7 @@ def calibrate(lab: Lab, seconds: float, delay_ms: float) -> list[Reading]:
             lambda: not lab.exec(CLIENT, _echo(address, 0.05)).returncode, 10, "the calibration's server"
         )
         readings = [_read(lab, address, "no wire", 0, seconds)]
-        links.put_in(lab, lab.host(SWITCH), network.cables(CLIENT)[0])
+        wire.put_in(lab, lab.host(SWITCH), network.cables(CLIENT)[0])
         network.settle_offload(lab.host(SWITCH), [lab.host(CLIENT), lab.host(_SERVER)], SERVICE_LINK)
         readings.append(_read(lab, address, "a wire, delay 0", 0, seconds))
         links.apply(lab, SERVICE_LINK, Terms(delay_ms=delay_ms))
@@ -80,5 +80,5 @@ def _read(lab: Lab, address: str, case: str, asked_us: float, seconds: float) ->
 
 def _lateness(lab: Lab) -> tuple[int, int]:
     """Frames that went through a wire, and the sum of their lateness."""
-    wires = links.counts(lab, network.cables(CLIENT)[0])
+    wires = wire.counts(lab, network.cables(CLIENT)[0])
     return sum(wire["sent"] for wire in wires), sum(wire["late_ns"] for wire in wires)

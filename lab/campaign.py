@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -20,12 +19,16 @@ from lab.errors import LabError, require_root
 from lab.experiment import DISTURBANCES, TCP_OPTIONS, Case, Outcome
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
-from lab.links import Terms
 from lab.network import CLIENT
 from lab.segments import Segment
+from lab.study.cli import find
+from lab.study.scene import Scene, scenes_of
+from lab.tally import Report, detached_text, summary
+from lab.wire import Terms
 from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
 DURATION_S = 4.0
+UP_S = 60.0
 EARLIEST_S, LATEST_S = 0.05, 2.5
 BETWEEN_S = 8.0  # what a further failure adds to a run: the failed node returns, connections are renewed
 PLAIN_TCP = 0.6  # share of the runs whose client has all TCP options on
@@ -41,6 +44,7 @@ class Choice:
     workloads: Sequence[str] = USUAL
     faults: Sequence[str] = tuple(DISTURBANCES)
     families: Sequence[int] = (4, 6)
+    topologies: Sequence[str] = ("segment",)
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,6 @@ class Topology:
         """Whether data may overtake the handshake's last acknowledgement. With SYN cookies Linux resets such
         a connection: it takes the first segment's number for that of the SYN (``__cookie_v4_check``)."""
         return any(segment.terms.reorder_percent for segment in self.segments)
-
-    def has(self, fault: str) -> bool:
-        """Whether a fault does there what it is called: frames are lost at the lab's own client only."""
-        return self.client == CLIENT or fault not in ("loss-client", "loss-both")
 
 
 _FAR = Terms(delay_ms=10, jitter_ms=1, reorder_percent=0.5, loss_percent=0.1, rate_mbit=200)
@@ -107,105 +107,13 @@ def plan(seed: int, choice: Choice, failures: int = 1) -> Case:
             (fault.choice(further), round(moment.uniform(EARLIEST_S, LATEST_S), 4)) for fault, moment in then
         ),
         pool=tuple(choice.faults) if then else (),
+        topology=draw("topology").choice(list(choice.topologies)),
     )
 
 
-@dataclass
-class Report:
-    """The figures of a campaign; `settings` and `topology` are those of its lab, which a run needs to be done
-    again."""
-
-    settings: Sequence[str] = ()
-    topology: str = "segment"
-    runs: int = 0
-    survived: int = 0
-    wrong_bytes: int = 0
-    rebuilt: int = 0
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    detached: Counter[str] = field(default_factory=Counter)
-    detached_runs: list[dict[str, Any]] = field(default_factory=list)
-    taken_over: Counter[str] = field(default_factory=Counter)  # runs by workload, of servers kept in step
-    went_on: Counter[str] = field(default_factory=Counter)  # of those: none of their connections was reset
-    cut_runs: list[dict[str, Any]] = field(default_factory=list)
-    struck: Counter[int] = field(default_factory=Counter)  # runs, by how many failures struck before the end
-    unrenewed: int = 0  # connections that were still being caught up with as a further failure struck
-    excused: list[dict[str, Any]] = field(default_factory=list)  # a connection ended that was not protected
-    gaps_ms: list[float] = field(default_factory=list)
-
-    def add(self, outcome: Outcome) -> None:
-        """Count a run."""
-        self.runs += 1
-        self.survived += outcome.ok
-        self.wrong_bytes += outcome.kind == "wrong"
-        self.detached.update(outcome.detached)
-        case = outcome.case
-        if outcome.ok and case.fault != "none":
-            self.gaps_ms.append(outcome.gap_ms)
-        told = {
-            "seed": case.seed,
-            "workload": case.workload,
-            "fault": case.fault,
-            "family": case.family,
-            "again": again(case, self.settings, self.topology),
-            "evidence": outcome.directory,
-        }
-        if not outcome.ok:
-            self.failures.append(told | {"why": outcome.why})
-        if outcome.detached:
-            self.detached_runs.append(told | {"detached": outcome.detached})
-        if WORKLOADS[case.workload].in_step and DISTURBANCES[case.fault].takeover:
-            self.taken_over[case.workload] += 1
-            self.went_on[case.workload] += outcome.ok and not outcome.cut
-        self.struck[(outcome.strike is not None) + len(outcome.then)] += 1
-        self.unrenewed += outcome.unrenewed
-        if outcome.excused:
-            self.excused.append(told | {"why": outcome.excused})
-        if outcome.ok and outcome.cut:
-            self.cut_runs.append(told | {"resets": outcome.cut, "errors": outcome.client["errors"]})
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report as plain data; times in milliseconds."""
-        return {
-            "runs": self.runs,
-            "survived": self.survived,
-            "wrong_bytes": self.wrong_bytes,
-            "failures": self.failures,
-            "gap_ms": percentiles(self.gaps_ms),
-            "detached": dict(self.detached),
-            "detached_runs": self.detached_runs,
-            "taken_over": dict(self.taken_over),
-            "went_on": dict(self.went_on),
-            "cut_runs": self.cut_runs,
-            "struck": dict(sorted(self.struck.items())),
-            "unrenewed": self.unrenewed,
-            "excused": self.excused,
-            "rebuilt": self.rebuilt,
-        }
-
-
-def percentiles(values: Sequence[float]) -> dict[str, float | None]:
-    """p50, p99 and max of the values (each None when there are none), by nearest rank."""
-    ordered = sorted(values)
-    if not ordered:
-        return {"p50": None, "p99": None, "max": None}
-    last = len(ordered) - 1
-    return {"p50": ordered[round(last * 0.5)], "p99": ordered[round(last * 0.99)], "max": ordered[-1]}
-
-
-def again(case: Case, settings: Sequence[str] = (), topology: str = "segment") -> str:
-    """The command that does this run again, as a shell reads it."""
-    words = ["fttcp", "lab", "campaign", "--runs", "1", "--seed", str(case.seed)]
-    words += ["--workload", case.workload, "--fault", ",".join(case.pool) or case.fault]
-    words += ["--family", str(case.family)]
-    words += ["--failures", str(1 + len(case.then))] if case.then else []
-    words += ["--topology", topology] if topology != "segment" else []
-    for setting in settings:
-        words += ["--set", setting]
-    return shlex.join(words)
-
-
 class Campaign:
-    """Runs cases one after the other on one lab, which is mended between runs, or else made anew."""
+    """Runs cases one after the other. Our own workloads have one lab, which is mended between runs, or else
+    made anew; the `scenes` of a file have a lab for each run."""
 
     def __init__(
         self,
@@ -213,59 +121,83 @@ class Campaign:
         evidence: Path,
         settings: Sequence[str] = (),
         workloads: Sequence[str] = (),
-        topology: str = "segment",
+        scenes: Mapping[str, Scene] | None = None,
+        file: str = "",
     ) -> None:
-        self._lab = lab
-        self._topology = TOPOLOGIES[topology]
-        self._evidence = evidence
-        in_step = [WORKLOADS[name].in_step for name in workloads]
+        self._lab, self._evidence = lab, evidence
+        self._scenes = scenes or {}
+        self._there = ""
+        in_step = [] if scenes else [WORKLOADS[name].in_step for name in workloads]
         self.settings = (*(IN_STEP if any(in_step) else ()), *settings)
-        self._serve = serve_specs(workloads or None)
+        self._serve = [] if scenes else serve_specs(workloads or None)
         # a workload that is done again alone asks for its own needs, not for those of the others
-        self.report = Report(settings if all(in_step) else self.settings, topology)
+        self.report = Report(settings if all(in_step) else self.settings, file)
 
     def __enter__(self) -> Campaign:
-        self._up()
         return self
-
-    def _up(self) -> None:
-        self._lab.up(self._serve, self.settings, more=self._topology.segments)
 
     def __exit__(self, *exc: object) -> None:
         self._lab.down()
 
+    def _up(self, case: Case) -> None:
+        """The lab that a case needs, if it is not there."""
+        topology, scene = TOPOLOGIES[case.topology], self._scenes.get(case.workload)
+        if scene is not None:
+            settings, more = [*scene.settings, *self.settings], [*scene.segments, *topology.segments]
+            self._lab.up(
+                scene.serve, settings, wait_s=UP_S, arbiter=scene.arbiter, prepare=scene.prepare, more=more
+            )
+        elif self._there != case.topology:
+            self._lab.down()
+            self._lab.up(self._serve, self.settings, more=topology.segments)
+            self._there = case.topology
+
     def run(self, case: Case) -> Outcome:
-        """Do one run, its client where the topology has it, count it, and mend the lab."""
-        topology = self._topology
-        case = replace(case, client=topology.client, cookies=case.cookies and not topology.reorders)
+        """Do one run, its client where the topology has it, count it, and mend or remove the lab."""
+        topology, scene = TOPOLOGIES[case.topology], self._scenes.get(case.workload)
+        overtaken = topology.reorders or DISTURBANCES[case.fault].access.reorder_percent
+        case = replace(case, client=topology.client, cookies=case.cookies and not overtaken)
         directory = self._evidence / f"{case.seed}-{case.workload}-{case.fault}-v{case.family}"
         try:
-            outcome = experiment.run(self._lab, case, directory)
+            self._up(case)
+            outcome = experiment.run(self._lab, case, directory, traffic=scene)
         except LabError as error:
             outcome = Outcome(case, kind="lab", why=f"lab: {error}", directory=str(directory))
-            experiment.keep_logs(self._lab, directory)
+            if self._lab.home.exists():
+                experiment.keep_logs(self._lab, directory)
         self.report.add(outcome)
+        if scene is not None:
+            self._lab.down()
+        else:
+            self._mend(directory)
+        return outcome
+
+    def _mend(self, directory: Path) -> None:
         try:
             experiment.mend(self._lab)
         except LabError as error:
-            experiment.keep_logs(self._lab, directory)
+            if self._lab.home.exists():
+                experiment.keep_logs(self._lab, directory)
             click.echo(f"the lab is made anew, its logs are in {directory}: {error}", err=True)
             self.report.rebuilt += 1
             self._lab.down()
-            self._up()
-        return outcome
+            self._there = ""
 
 
-def _names(known: Sequence[str], sets: Mapping[str, Sequence[str]], usual: Sequence[str]) -> Any:
-    def parse(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-        given = tuple(filter(None, (value or "").split(",")))
-        names = dict.fromkeys(name for one in given for name in sets.get(one, (one,)))
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise click.BadParameter(f"{', '.join(unknown)}: unknown; wanted: {', '.join((*sets, *known))}")
-        return tuple(names or usual)
+def _names(text: str | None, known: Sequence[str], sets: Mapping[str, Sequence[str]], what: str) -> list[str]:
+    """Names with commas, or of sets; none: none. Raises click.BadParameter."""
+    given = filter(None, (text or "").split(","))
+    names = dict.fromkeys(name for one in given for name in sets.get(one, (one,)))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        wanted = ", ".join((*sets, *known))
+        raise click.BadParameter(f"{', '.join(unknown)}: unknown; wanted: {wanted}", param_hint=what)
+    return list(names)
 
-    return parse
+
+def _of(known: Sequence[str], usual: Sequence[str]) -> Any:
+    """An option that has some of these names."""
+    return lambda context, option, text: _names(text, known, {}, f"--{option.name}") or list(usual)
 
 
 FAULTS, FAMILIES = tuple(DISTURBANCES), ("4", "6")
@@ -283,6 +215,7 @@ def _list(context: click.Context, option: click.Parameter, asked: bool) -> None:
 
 
 @click.command()
+@click.argument("file", required=False)
 @click.option(
     "--list",
     is_flag=True,
@@ -297,11 +230,11 @@ def _list(context: click.Context, option: click.Parameter, asked: bool) -> None:
 )
 @click.option(
     "--workload",
-    callback=_names(list(WORKLOADS), SETS, USUAL),
-    help=f"Workloads or sets of them ({', '.join(SETS)}), with commas. Default: usual.",
+    help=f"Workloads or sets of them ({', '.join(SETS)}), with commas; of a FILE what it sweeps. Default: "
+    "usual, of a FILE all.",
 )
-@click.option("--fault", callback=_names(FAULTS, {}, FAULTS), help="Faults, with commas. Default: all.")
-@click.option("--family", callback=_names(FAMILIES, {}, FAMILIES), help="4, 6 or both. Default: both.")
+@click.option("--fault", callback=_of(FAULTS, FAULTS), help="Faults, with commas. Default: all.")
+@click.option("--family", callback=_of(FAMILIES, FAMILIES), help="4, 6 or both; in a FILE clients say it.")
 @click.option(
     "--failures",
     default=1,
@@ -311,10 +244,10 @@ def _list(context: click.Context, option: click.Parameter, asked: bool) -> None:
 )
 @click.option(
     "--topology",
-    default="segment",
-    show_default=True,
-    type=click.Choice(list(TOPOLOGIES)),
-    help="Nodes and client: " + "; ".join(f"{name}: {one.what}" for name, one in TOPOLOGIES.items()),
+    callback=_of(list(TOPOLOGIES), ["segment"]),
+    help="Nodes and client, with commas: "
+    + "; ".join(f"{name}: {one.what}" for name, one in TOPOLOGIES.items())
+    + ". Default: segment.",
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As for lab up.")
 @click.option(
@@ -331,44 +264,52 @@ def _list(context: click.Context, option: click.Parameter, asked: bool) -> None:
 )
 @signals_interrupt()
 def campaign(
+    file: str | None,
     runs: int,
     seed: int,
-    workload: tuple[str, ...],
-    fault: tuple[str, ...],
-    family: tuple[str, ...],
+    workload: str | None,
+    fault: list[str],
+    family: list[str],
     failures: int,
-    topology: str,
+    topology: list[str],
     settings: tuple[str, ...],
     evidence: Path,
     keep_going: bool,
     as_json: bool,
     name: str,
 ) -> None:
-    """Random fault moments over workloads. A run that failed, or in which flows lost their protection, keeps
-    logs and captures of both links. Who ends it early is told of the runs that were done."""
-    faults = [name for name in fault if TOPOLOGIES[topology].has(name)]
-    if not faults:
-        raise click.UsageError(
-            f"{', '.join(fault)}: in topology {topology} the client's own cable is not at fault"
-        )
-    choice = Choice(workload, faults, [int(one) for one in family])
-    series = Campaign(Lab(name), evidence, settings, workload, topology)
-    try:
-        require_root()
-        with series:
-            for number, one in enumerate(run_seeds(seed, runs), 1):
-                case = plan(one, choice, failures)
-                outcome = series.run(case)
-                click.echo(progress(number, runs, outcome), err=True)
-                if not (outcome.ok or keep_going):
-                    break
-    except LabError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        tell(series.report, as_json)
-        raise
+    """Random fault moments over workloads, or over the servers and clients of FILE: an experiment, or the
+    name of one that comes with fttcp; its own faults and repetitions do not count. A run that failed, or in
+    which flows lost their protection, keeps logs and captures of both links. Who ends it early is told of the
+    runs that were done."""
+    families = [int(one) for one in family]
+    with TemporaryDirectory(prefix="fttcp-campaign-") as scratch:
+        try:
+            require_root()
+            Path(scratch).chmod(0o755)  # some make their files as a user of their own
+            scenes = scenes_of(find(file), Path(scratch)) if file else {}
+            known, sets = (list(scenes), {}) if scenes else (list(WORKLOADS), SETS)
+            names = _names(workload, known, sets, "--workload") or list(scenes or USUAL)
+            choice = Choice(names, fault, [4] if scenes else families, topology)
+            series = Campaign(Lab(name), evidence, settings, names, scenes, file or "")
+            _play(series, [plan(one, choice, failures) for one in run_seeds(seed, runs)], keep_going)
+        except LabError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            tell(series.report, as_json)
+            raise
     tell(series.report, as_json)
     sys.exit(1 if series.report.failures else 0)
+
+
+def _play(series: Campaign, cases: Sequence[Case], keep_going: bool) -> None:
+    """Do the runs, with a line for each."""
+    with series:
+        for number, case in enumerate(cases, 1):
+            outcome = series.run(case)
+            click.echo(progress(number, len(cases), outcome), err=True)
+            if not (outcome.ok or keep_going):
+                break
 
 
 def tell(report: Report, as_json: bool) -> None:
@@ -390,48 +331,6 @@ def progress(number: int, runs: int, outcome: Outcome) -> str:
     lost += f", {outcome.cut} reset" if outcome.cut else ""
     faults = ",".join([case.fault, *outcome.then])
     lost += ", ended unprotected" if outcome.excused else ""
-    what = f"{case.workload} {faults} v{case.family} at {case.moment_s:.2f} s{options}"
+    place = "" if case.topology == "segment" else f" {case.topology}"
+    what = f"{case.workload} {faults}{place} v{case.family} at {case.moment_s:.2f} s{options}"
     return f"run {number}/{runs} seed {case.seed}: {what}: {verdict}{lost}"
-
-
-def detached_text(detached: Mapping[str, int]) -> str:
-    """How many flows lost their protection, by reason."""
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(detached.items()))
-    return f"detached: {reasons or 'none'}"
-
-
-def shares(report: dict[str, Any]) -> str:
-    """Of how many takeovers the connections of servers in step went on, in all and by workload."""
-    went_on, taken_over = report["went_on"], report["taken_over"]
-    total = f"{sum(went_on.values())} of {sum(taken_over.values())}"
-    each = ", ".join(f"{name} {went_on[name]}/{count}" for name, count in sorted(taken_over.items()))
-    return f"{total} ({each})"
-
-
-def summary(report: dict[str, Any]) -> str:
-    """A campaign's figures as text."""
-    gap = report["gap_ms"]
-    lines = [
-        f"{report['survived']} of {report['runs']} runs survived, {report['wrong_bytes']} with wrong bytes, "
-        f"flows {detached_text(report['detached'])}",
-        f"gap ms: p50 {gap['p50']}, p99 {gap['p99']}, max {gap['max']}",
-    ]
-    if any(int(number) > 1 for number in report["struck"]):
-        by_number = ", ".join(f"{count} of {number}" for number, count in report["struck"].items())
-        unrenewed, excused = report["unrenewed"], len(report["excused"])
-        lines.append(
-            f"failures that struck: {by_number}; {unrenewed} not renewed in time, {excused} ended unprotected"
-        )
-    if report["taken_over"]:
-        lines.append(f"went on at a takeover, of all runs with one: {shares(report)}")
-    lines += [f"ended unprotected: {one['again']}\n  {one['why']}" for one in report["excused"]]
-    lines += [f"failed: {failure['again']}\n  {failure['why']}" for failure in report["failures"]]
-    lines += [
-        f"{detached_text(one['detached'])}: {one['again']}\n  evidence in {one['evidence']}"
-        for one in report["detached_runs"]
-    ]
-    lines += [
-        f"{one['resets']} reset: {one['again']}\n  {one['errors'][0]}\n  evidence in {one['evidence']}"
-        for one in report["cut_runs"]
-    ]
-    return "\n".join(lines)

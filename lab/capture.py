@@ -83,7 +83,8 @@ class Capture:
         try:
             plugged = network.ports(self._lab.host(SWITCH))
             if self._client != CLIENT:
-                self._start(CLIENT, segments.port_of(LabState.load(self._lab.name), self._client), "inout")
+                own = segments.cables(LabState.load(self._lab.name))[self._client]
+                self._start(CLIENT, own.port, "inout")
             for host in (host for host in (CLIENT, *self._nodes) if ports[host] in plugged):
                 if host != CLIENT or self._client == CLIENT:
                     self._start(host, ports[host], "in" if host in self._nodes else "inout")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lab import links
+from lab import links, wire
 from lab.calibrate import calibrate as measure_links
 from lab.campaign import campaign
 from lab.endure import endure
@@ -294,17 +294,17 @@ def status(lab: Lab, as_json: bool) -> None:
 @lab_command
 def links_(lab: Lab, as_json: bool) -> None:
     """What `fault link` has made of links, and what became of frames there, by sender."""
-    for wire in links.show(lab):
+    for told in links.show(lab):
         if as_json:
-            click.echo(json.dumps(wire))
+            click.echo(json.dumps(told))
             continue
-        asked = ", ".join(f"{key} {value:g}" for key, value in wire["terms"].items() if value)
+        asked = ", ".join(f"{key} {value:g}" for key, value in told["terms"].items() if value)
         counts = ", ".join(
             f"{value} {key.replace('_', ' ')}"
-            for key in ("frames", "lost", "duplicated", "reordered", *links.DROPS)
-            if (value := wire[key]) or key == "frames"
+            for key in ("frames", "lost", "duplicated", "reordered", *wire.DROPS)
+            if (value := told[key]) or key == "frames"
         )
-        click.echo(f"{wire['link']}, from {wire['from']}: {asked or 'plain'}; {counts}")
+        click.echo(f"{told['link']}, from {told['from']}: {asked or 'plain'}; {counts}")
 
 
 @lab.command()

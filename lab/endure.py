@@ -16,7 +16,7 @@ import click
 from lab import experiment
 from lab.campaign import FAULTS
 from lab.errors import LabError, require_root
-from lab.experiment import DISTURBANCES, Case, Client
+from lab.experiment import DISTURBANCES, Case, start_client
 from lab.failures import NOT_PROTECTED, in_state, pause
 from lab.hosts import await_condition
 from lab.interrupt import signals_interrupt
@@ -54,7 +54,7 @@ class Endurance:
             for case in self._cases:
                 place = self._directory / case.workload
                 place.mkdir(parents=True)
-                clients.append(Client(self._lab, case, place, BOUND_S))
+                clients.append(start_client(self._lab, case, place, BOUND_S))
                 stack.callback(clients[-1].kill)
                 if not clients[-1].wait_started():
                     raise LabError(f"{case.workload}: {clients[-1].finish()['why']}")

@@ -7,11 +7,7 @@ byte right, no connection lost, takeover where one is due and none where none is
 from __future__ import annotations
 
 import json
-import os
-import select
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -19,24 +15,35 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from lab import links
 from lab.capture import Capture, out_of_turn
 from lab.control import NoAnswerError
 from lab.errors import LabError
-from lab.failures import NOT_PROTECTED, Struck, await_alone, await_renewed, excused, in_state, pause
+from lab.failures import (
+    NOT_PROTECTED,
+    Struck,
+    await_alone,
+    await_renewed,
+    excused,
+    in_state,
+    lost_as_told,
+    pause,
+)
 from lab.faults import make_fault
 from lab.firewalls import RULE_ACTS, SLOW_ACTS
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, NODES, SERVICE4, SERVICE6
-from lab.workloads.registry import ROOT, WORKLOADS
+from lab.speakers import Clients, Speaker
+from lab.wire import PLAIN, Terms
+from lab.workloads.registry import WORKLOADS
 
 SYNC_S = 30.0
 TAKEOVER_S = 10.0
 FREEZE_S = 1.5
 RULES_S = 0.7
-CLIENT_START_S = 60.0
 ENDS_S = 1.0
 SETTLE_S = 2.0
 """How long the traffic goes on after the last of several failures."""
@@ -49,7 +56,8 @@ TCP_OPTIONS = {
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What happens in a run: `before` the traffic, and at the case's moment (`strike`).
+    """What happens in a run: `before` the traffic, and at the case's moment (`strike`). `access`: what the
+    client's own link is like all the time.
 
     `takeover`: the other node must own the service afterwards. `bound_s`: a longer stall is a failure.
     `mends`: the pair gets in step again by itself.
@@ -57,13 +65,19 @@ class Disturbance:
 
     strike: Callable[[Lab], Any] = lambda lab: None
     before: Callable[[Lab], Any] = lambda lab: None
+    access: Terms = PLAIN
     takeover: bool = True
     bound_s: float = 5.0
     mends: bool = False
 
 
-def _lossy(*links: str) -> Callable[[Lab], Any]:
-    return lambda lab: [make_fault(lab, "loss", link, 1.0) for link in links]
+LOSSY = Terms(loss_percent=1.0)
+FAR_AND_BAD = Terms(delay_ms=20, jitter_ms=5, reorder_percent=0.5, duplicate_percent=0.2, loss_percent=0.3)
+"""The access link of a client: one that loses, and one that does all that links do."""
+
+
+def _lossy_peer(lab: Lab) -> Any:
+    return make_fault(lab, "loss", "peer", LOSSY.loss_percent)
 
 
 def _crash(lab: Lab) -> Any:
@@ -92,9 +106,10 @@ DISTURBANCES: dict[str, Disturbance] = {
     "cut-peer": Disturbance(lambda lab: make_fault(lab, "cut", "peer", "primary"), takeover=False),
     "switchover": Disturbance(lambda lab: make_fault(lab, "switchover"), mends=True),
     "crash-backup": Disturbance(lambda lab: make_fault(lab, "crash-host", "backup"), takeover=False),
-    "loss-client": Disturbance(_crash, _lossy("client"), bound_s=20.0),
-    "loss-peer": Disturbance(_crash, _lossy("peer"), bound_s=20.0),
-    "loss-both": Disturbance(_crash, _lossy("client", "peer"), bound_s=20.0),
+    "loss-client": Disturbance(_crash, access=LOSSY, bound_s=20.0),
+    "loss-peer": Disturbance(_crash, _lossy_peer, bound_s=20.0),
+    "loss-both": Disturbance(_crash, _lossy_peer, access=LOSSY, bound_s=20.0),
+    "link-client": Disturbance(_crash, access=FAR_AND_BAD, bound_s=20.0),
     **{
         f"rules-{act}-{target}": Disturbance(_act_on_rules(act, target))
         for act in RULE_ACTS
@@ -122,6 +137,7 @@ class Case:
     then: tuple[tuple[str, float], ...] = ()  # further faults, each so long after connections were renewed
     pool: tuple[str, ...] = ()  # that they were drawn from
     client: str = CLIENT  # the host of the lab that is the client
+    topology: str = "segment"  # where it and the nodes are, of a campaign
 
 
 @dataclass
@@ -146,10 +162,12 @@ class Outcome:
     unrenewed: int = 0  # connections that were still being caught up with at one of those
     excused: str = ""  # how a connection ended that was not protected as a node failed
 
+    in_step: bool = False  # of a server that is kept in step, or of the user's own
+
     @property
     def cut(self) -> int:
         """Connections that were reset as another node took over, of servers that are kept in step."""
-        return int(self.client.get("resets", 0)) if WORKLOADS[self.case.workload].in_step else 0
+        return int(self.client.get("resets", 0)) if self.in_step else 0
 
     def fail(self, kind: str, why: str) -> None:
         """Note a failure; the first one is the run's kind, all are told."""
@@ -158,43 +176,83 @@ class Outcome:
         self.why = "; ".join(filter(None, (self.why, f"{kind}: {why}")))
 
 
-def run(lab: Lab, case: Case, directory: Path, disturbance: Disturbance | None = None) -> Outcome:
+class Traffic(Protocol):
+    """What the clients of a run do."""
+
+    @property
+    def in_step(self) -> bool:
+        """Whether it is counted if its connections went on at a takeover."""
+
+    @property
+    def stateful(self) -> bool:
+        """Whether its server keeps what a new copy of it does not have: then the pair does not mend."""
+
+    @property
+    def names_flows(self) -> bool:
+        """Whether its clients name their ends of what they have lost."""
+
+    def shape(self, lab: Lab, case: Case) -> None:
+        """Make the links so as it wants them."""
+
+    def speakers(self, case: Case, bound_s: float) -> list[Speaker]:
+        """Its clients, for which a silence of more than `bound_s` is a failure."""
+
+    def lacks(self, lab: Lab) -> str:
+        """What the server that is left does not have of that which was sent to it; nothing: ""."""
+
+
+def run(
+    lab: Lab,
+    case: Case,
+    directory: Path,
+    disturbance: Disturbance | None = None,
+    traffic: Traffic | None = None,
+) -> Outcome:
     """Run `case` on a pair in step. Evidence stays in `directory` when the run failed, or flows were
     detached or cut, else it is removed.
 
-    `disturbance` replaces the one that the case names.
+    `disturbance`, `traffic` replace those that the case names.
 
     Raises LabError when the lab itself could not do what the case asks for.
     """
     disturbance = disturbance or DISTURBANCES[case.fault]
+    traffic = traffic or Workload(case.workload)
     directory.mkdir(parents=True, exist_ok=True)
     old = lab.node_in_role("primary")
     new = next(node for node in NODES if node != old) if disturbance.takeover else old
-    outcome = Outcome(case, directory=str(directory))
+    outcome = Outcome(case, directory=str(directory), in_step=traffic.in_step)
     detached = Detached(lab)
     set_tcp_options(lab, case.tcp, case.client)
     set_cookies(lab, case.cookies)
-    disturbance.before(lab)
+    traffic.shape(lab, case)
+    _prepare(lab, case, disturbance)
     bound_s = max(disturbance.bound_s, *(DISTURBANCES[fault].bound_s for fault, _ in case.then), 0)
     struck = Struck()
     with Capture(lab, directory, client=case.client) as capture:
-        client = Client(lab, case, directory, bound_s)
+        client = Clients(lab, traffic.speakers(case, bound_s), directory)
         try:
-            if client.wait_started():
+            if began := client.wait_started():
                 time.sleep(case.moment_s)
                 _note_status(lab, directory / "status-before.json")
                 detached.look()
+                if not traffic.names_flows:
+                    struck.unprotected |= in_state(lab, old, NOT_PROTECTED)
                 outcome.strike = disturbance.strike(lab)
-                struck = _strike_again(lab, outcome, client, new, detached)
+                _strike_again(lab, outcome, traffic, client, struck, new, detached)
             outcome.client = client.finish()
         finally:
             client.kill()
-        _judge_takeover(lab, outcome, (struck.owners or [new])[-1])
-        if disturbance.mends and not struck.owners:
+        if began:
+            _judge_takeover(lab, outcome, (struck.owners or [new])[-1])
+        if began and disturbance.mends and not struck.owners and not traffic.stateful:
             _judge_mended(lab, outcome, old)
         _await_ends(lab)
         _note_status(lab, directory / "status-after.json")
         outcome.detached = detached.look()
+        if outcome.client["ok"] and (lacking := traffic.lacks(lab)):
+            outcome.fail("wrong", lacking)
+        if not traffic.names_flows and disturbance.takeover and outcome.strike is not None:
+            outcome.excused = lost_as_told(outcome.client, struck.unprotected, outcome.detached, lab.status())
     _judge(outcome, capture, turns([old, new, *struck.owners]), struck.unprotected)
     outcome.ok = not outcome.kind
     if outcome.kind and outcome.detached:
@@ -212,9 +270,28 @@ def turns(owners: list[str]) -> list[str]:
     return [owner for before, owner in zip(["", *owners], owners, strict=False) if owner != before]
 
 
-def _strike_again(lab: Lab, outcome: Outcome, client: Client, owner: str, detached: Detached) -> Struck:
+def start_client(lab: Lab, case: Case, directory: Path, bound_s: float) -> Clients:
+    """Start the client of a case; a silence of more than `bound_s` is a failure."""
+    return Clients(lab, Workload(case.workload).speakers(case, bound_s), directory)
+
+
+def _prepare(lab: Lab, case: Case, disturbance: Disturbance) -> None:
+    """What is to be so before a disturbance."""
+    disturbance.before(lab)
+    if disturbance.access != PLAIN:
+        links.worsen(lab, case.client, disturbance.access, case.seed)
+
+
+def _strike_again(
+    lab: Lab,
+    outcome: Outcome,
+    traffic: Traffic,
+    client: Clients,
+    struck: Struck,
+    owner: str,
+    detached: Detached,
+) -> None:
     """The case's further faults, each on a pair that is whole again and has renewed its connections."""
-    struck = Struck()
     for fault, moment_s in outcome.case.then:
         _judge_takeover(lab, outcome, owner)
         if outcome.kind or client.ended():
@@ -224,6 +301,7 @@ def _strike_again(lab: Lab, outcome: Outcome, client: Client, owner: str, detach
             if not (last.takeover or last.mends):
                 await_alone(lab, owner)
             revive(lab)
+            traffic.shape(lab, outcome.case)
             struck.unrenewed += await_renewed(lab, client)
         except LabError as error:
             outcome.fail("renew", str(error))
@@ -232,7 +310,7 @@ def _strike_again(lab: Lab, outcome: Outcome, client: Client, owner: str, detach
         if not pause(client, moment_s):
             break
         disturbance = DISTURBANCES[fault]
-        disturbance.before(lab)
+        _prepare(lab, outcome.case, disturbance)
         detached.look()
         struck.unprotected |= in_state(lab, owner, NOT_PROTECTED)
         disturbance.strike(lab)
@@ -242,7 +320,6 @@ def _strike_again(lab: Lab, outcome: Outcome, client: Client, owner: str, detach
     if len(struck.owners) == len(outcome.case.then) > 0 and pause(client, SETTLE_S):
         client.enough()
     outcome.unrenewed = struck.unrenewed
-    return struck
 
 
 def keep_logs(lab: Lab, directory: Path) -> None:
@@ -257,7 +334,9 @@ def _judge(outcome: Outcome, capture: Capture, expected: list[str], unprotected:
     """Add to the outcome what client and captures tell."""
     client = outcome.client
     outcome.gap_ms = client.get("gap_ms", 0.0)
-    if not client["ok"] and excused(client["kind"], client["errors"], unprotected):
+    if outcome.excused:
+        pass  # lost, as the nodes had told
+    elif not client["ok"] and excused(client["kind"], client["errors"], unprotected):
         outcome.excused = f"{client['why']} ({'; '.join(sorted(set(unprotected.values())))})"
     elif not client["ok"]:
         outcome.fail(client["kind"], client["why"])
@@ -378,74 +457,34 @@ def set_cookies(lab: Lab, always: bool) -> None:
         host.run(["sysctl", "-q", "-w", f"net.ipv4.tcp_syncookies={2 if always else 1}"])
 
 
-class Client:
-    """A workload's client in the case's client host."""
+@dataclass(frozen=True)
+class Workload:
+    """Traffic of a workload of ours."""
 
-    def __init__(self, lab: Lab, case: Case, directory: Path, bound_s: float) -> None:
-        self._case = case
-        self._limit_s = case.duration_s * 3 + 8 * bound_s + 30
-        self._output = directory / "client.json"
-        self._said = b""
-        argv = [sys.executable, "-m", "lab.workloads.client", case.workload, "--json"]
-        argv += ["--address", SERVICE4 if case.family == 4 else SERVICE6]
-        argv += ["--port", str(WORKLOADS[case.workload].port(case.family)), "--seed", str(case.seed)]
-        argv += ["--duration", str(case.duration_s), "--bound", str(bound_s)]
-        argv += ["--size", str(case.size), "--rate", str(case.rate), "--failures", str(1 + len(case.then))]
+    workload: str
+    stateful = False
+    names_flows = True
+
+    @property
+    def in_step(self) -> bool:
+        """As the registry says."""
+        return WORKLOADS[self.workload].in_step
+
+    def shape(self, lab: Lab, case: Case) -> None:
+        """It takes them as they are."""
+
+    def speakers(self, case: Case, bound_s: float) -> list[Speaker]:
+        """Its one client."""
+        port = WORKLOADS[self.workload].port(case.family)
+        words = [sys.executable, "-m", "lab.workloads.client", self.workload, "--json"]
+        words += ["--address", SERVICE4 if case.family == 4 else SERVICE6]
+        words += ["--port", str(port), "--seed", str(case.seed)]
+        words += ["--duration", str(case.duration_s), "--bound", str(bound_s)]
+        words += ["--size", str(case.size), "--rate", str(case.rate), "--failures", str(1 + len(case.then))]
         if case.client_iss is not None:
-            argv += ["--client-iss", str(case.client_iss)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        with self._output.open("wb") as output:
-            self._process = lab.popen(
-                case.client, argv, cwd="/", env=environment, stdout=output, stderr=subprocess.PIPE, bufsize=0
-            )
-        assert self._process.stderr is not None
-        self._stderr = self._process.stderr
+            words += ["--client-iss", str(case.client_iss)]
+        return [Speaker(self.workload, case.client, words, case.duration_s * 3 + 8 * bound_s + 30)]
 
-    def wait_started(self) -> bool:
-        """Return True when the traffic flows, False when the client has ended before; raises LabError."""
-        if not self._listen(CLIENT_START_S, b"started\n"):
-            raise LabError(f"client of {self._case.workload}: no traffic after {CLIENT_START_S:g} s")
-        return b"started\n" in self._said
-
-    def _listen(self, seconds: float, wanted: bytes | None = None) -> bool:
-        """Take what the client says on stderr, up to `wanted` or its end; False: neither came in time."""
-        deadline = time.monotonic() + seconds
-        while wanted is None or wanted not in self._said:
-            if not select.select([self._stderr], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                return False
-            piece = self._stderr.read(4096)
-            if not piece:
-                break
-            self._said += piece
-        return True
-
-    def ended(self) -> bool:
-        """Whether it has come to its end."""
-        return self._process.poll() is not None
-
-    def enough(self) -> None:
-        """Let it come to its end now, if its workload may end at any time."""
-        self._process.send_signal(signal.SIGUSR1)
-
-    def finish(self) -> dict[str, Any]:
-        """Wait for the client's end and return its report; raises LabError when it ended without one."""
-        try:
-            self._process.wait(self._limit_s)
-        except subprocess.TimeoutExpired:
-            text = f"the client did not end within {self._limit_s:g} s"
-            return {"ok": False, "kind": "stall", "why": text, "errors": [text]}
-        self._listen(ENDS_S)  # a program that it has started may hold its stderr for longer
-        text = self._output.read_text()
-        if not text:
-            raise LabError(
-                f"client of {self._case.workload}: no report: {self._said.decode(errors='replace')}"
-            )
-        report: dict[str, Any] = json.loads(text)
-        return report
-
-    def kill(self) -> None:
-        """End the client if it still runs."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        self._stderr.close()
+    def lacks(self, lab: Lab) -> str:
+        """Its client has verified all."""
+        return ""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
+from lab.status import Status, groups_of
 
 NOTICED_S = 10.0
 RENEW_S = 8.0
@@ -118,6 +119,20 @@ def excused(kind: str, errors: Sequence[str], lost: Collection[str]) -> bool:
         and bool(errors)
         and all(any(error.find(f"{one}:") >= 0 for one in lost) for error in errors)
     )
+
+
+def lost_as_told(
+    client: Mapping[str, Any], unprotected: Mapping[str, str], detached: Collection[str], status: Status
+) -> str:
+    """How a client has lost its connection at a takeover that the nodes called unprotected, or whose outputs
+    were not known to be equal; "" if it did not, or nothing was told. No excuse is for a silence, or a wrong
+    byte."""
+    unverified = sum(group["counters"]["unverified_resets"] for _, group in groups_of(status))
+    told = [*unprotected.values(), *(f"detached, {reason}" for reason in detached)]
+    told += ["its output was not known to be equal"] if unverified else []
+    if client["ok"] or client["kind"] not in ("reset", "closed") or not told:
+        return ""
+    return f"{client['why']} ({'; '.join(sorted(set(told)))})"
 
 
 def pause(client: Ended, seconds: float) -> bool:

@@ -24,6 +24,7 @@ from lab.lifecycle import ROLES, Lab
 from lab.network import CLIENT, SWITCH
 from lab.nodeconfig import GROUP
 from lab.state import LabState, ProcessId
+from lab.wire import PLAIN, Terms
 
 Report = dict[str, Any]
 EFFECT_S = 5.0
@@ -155,8 +156,8 @@ def link(
     rate_mbit: float | None = None,
     seed: int = 1,
 ) -> Report:
-    """Make the "client" or "peer" link so, for what `sender` sends (None: everybody)."""
-    terms = links.Terms(delay_ms, jitter_ms, reorder_percent, duplicate_percent, loss_percent, rate_mbit)
+    """Make a link ("client", "peer", a client of a segment) so, for what `sender` sends (None: everybody)."""
+    terms = Terms(delay_ms, jitter_ms, reorder_percent, duplicate_percent, loss_percent, rate_mbit)
     links.apply(lab, link, terms, sender, seed)
     told = {name: value for name, value in asdict(terms).items() if value}
     return _report("link", link, time.monotonic(), **({"from": sender} if sender else {}), **told)
@@ -170,9 +171,9 @@ def heal(lab: Lab) -> Report:
     chosen = [(host, cable) for host in hosts for cable in network.plugged(switch, host.name)]
     network.set_links(switch, [cable for _, cable in chosen], up=True)
     state = LabState.load(lab.name)
+    for name in state.links:
+        links.apply(lab, name, PLAIN)
     for name in links.LINKS:
-        if name in state.links:
-            links.apply(lab, name, links.PLAIN)
         network.set_loss(switch, hosts, name, 0)
     network.set_rate(switch, lab.host(CLIENT), None)
     for host in hosts:

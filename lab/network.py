@@ -60,7 +60,7 @@ class Cable:
 
     @property
     def wire_end(self) -> str:
-        """In the switch, where a wire of lab.links is put in: its end on the bridge's side."""
+        """In the switch, where a wire of lab.wire is put in: its end on the bridge's side."""
         return f"{self.port}-w"
 
     @property
@@ -219,7 +219,7 @@ def set_loss(switch: Host, hosts: Iterable[Host], link: str, percent: float) -> 
             for port in ports
         ]
     if percent > 0:
-        set_offload(hosts, link, on=False)
+        _set_offload(hosts, link, on=False)
     switch.run(["nft", "-f", "-"], text_input="\n".join(rules) + "\n")
     settle_offload(switch, hosts, link)
 
@@ -254,15 +254,19 @@ def settle_offload(switch: Host, hosts: Iterable[Host], link: str) -> None:
     """Segmentation offload is on, unless frames of the link are lost or late one by one."""
     lossy = f"loss_{link}" in switch.run(["nft", "list", "tables", "bridge"]).split()
     wired = not ports(switch).isdisjoint(cable.wire_port for cable in cables(link=link))
-    set_offload(hosts, link, on=not lossy and not wired)
+    _set_offload(hosts, link, on=not lossy and not wired)
 
 
-def set_offload(hosts: Iterable[Host], link: str, on: bool) -> None:
-    """Segmentation offload of the ends of a link."""
-    word = "on" if on else "off"
+def _set_offload(hosts: Iterable[Host], link: str, on: bool) -> None:
     for host in hosts:
         for cable in cables(host.name, link):
-            host.run(["ethtool", "-K", cable.interface, "tso", word, "gso", word])
+            set_offload(host, cable.interface, on)
+
+
+def set_offload(host: Host, interface: str, on: bool) -> None:
+    """Switch segmentation offload of an interface on or off."""
+    word = "on" if on else "off"
+    host.run(["ethtool", "-K", interface, "tso", word, "gso", word])
 
 
 def ip(host: Host, commands: list[str]) -> None:

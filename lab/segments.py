@@ -5,21 +5,22 @@ same network; nodes and clients may be there. One ``by = "router"`` is a network
 the lab,
 ``router-NAME``, connects with the first: clients are there, and reach the service by their router. Its number
 n, from 1, is in its addresses: 10.(80 + n).0.0/24, fd(80 + n)::/64. On either way to the first segment may
-stand a wire of lab.links, which is late, lossy, or slow.
+stand a wire of lab.wire, which is late, lossy, or slow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any, Literal
 
 from lab import network
 from lab.errors import LabError
 from lab.hosts import Host
-from lab.links import PLAIN, Hosts, Terms, begin, tell
-from lab.network import ALL_NODES, CLIENT, SERVICE_LINK, SWITCH, cables
+from lab.network import ALL_NODES, CLIENT, SERVICE_LINK, SWITCH, Cable
 from lab.state import LabState
+from lab.wire import PLAIN, Hosts, Terms, begin, tell
 
 MOST = 8
 _FIRST = "br-svc"
@@ -91,16 +92,23 @@ def of_lab(state: LabState) -> list[Segment]:
     return [Segment.of_state(kept) for kept in state.segments]
 
 
-def port_of(state: LabState, client: str) -> str:
-    """The switch's port of a client on a segment. Raises LabError when there is none of that name."""
-    for segment in of_lab(state):
-        if client in segment.clients():
-            return _client_port(segment, segment.clients().index(client))
-    raise LabError(f"{client}: no segment has a client of that name")
+def cables(state: LabState) -> dict[str, Cable]:
+    """The cables of the clients on segments, by their names."""
+    found = {}
+    for number, segment in enumerate(of_lab(state), 1):
+        for at, name in enumerate(segment.clients()):
+            found[name] = _cable_of(segment, number, at)
+    return found
 
 
-def _client_port(segment: Segment, at: int) -> str:
-    return f"c-{segment.name}-{at}"
+def _cable_of(segment: Segment, number: int, at: int) -> Cable:
+    routed = segment.by == "router"
+    place = _FIRST_CLIENT + at + (0 if routed else 10 * number)
+    return Cable(
+        segment.clients()[at], SERVICE_LINK, "eth0", f"c-{segment.name}-{at}", segment.bridge,
+        IPv4Interface(f"{_net4(number) if routed else '10.77.0'}.{place}/24"),
+        IPv6Interface(f"{_net6(number) if routed else 'fd77'}::{place}/64"),
+    )  # fmt: skip
 
 
 def build(lab: Hosts, switch: Host, state: LabState) -> None:
@@ -129,10 +137,10 @@ def place(lab: Hosts, switch: Host, host: Host, state: LabState) -> None:
     routers. To be called when its own cables are in."""
     for number, segment in enumerate(of_lab(state), 1):
         if host.name in segment.hosts and host.name in state.nodes:
-            (cable,) = cables(host.name, SERVICE_LINK)
+            (cable,) = network.cables(host.name, SERVICE_LINK)
             network.ip(switch, [f"link set {cable.port} master {segment.bridge}"])
         elif host.name in segment.hosts:
-            _plug_client(switch, host, segment, number, segment.clients().index(host.name))
+            _plug_client(switch, host, segment, number)
         elif host.name == segment.router:
             _plug_router(lab, switch, host, segment, number)
         if segment.by == "router" and (host.name in state.nodes or host.name == CLIENT):
@@ -153,16 +161,11 @@ def _net6(number: int) -> str:
     return f"fd{80 + number}"
 
 
-def _plug_client(switch: Host, host: Host, segment: Segment, number: int, at: int) -> None:
-    routed, place = (
-        segment.by == "router",
-        _FIRST_CLIENT + at + (0 if segment.by == "router" else 10 * number),
-    )
-    own4 = f"{_net4(number) if routed else '10.77.0'}.{place}/24"
-    own6 = f"{_net6(number) if routed else 'fd77'}::{place}/64"
-    port = _client_port(segment, at)
-    _cable(switch, host, port, "eth0", segment.bridge, [own4, own6])
-    if routed:
+def _plug_client(switch: Host, host: Host, segment: Segment, number: int) -> None:
+    cable = _cable_of(segment, number, segment.clients().index(host.name))
+    own = [str(cable.address4), str(cable.address6)]
+    _cable(switch, host, cable.port, cable.interface, cable.bridge, own)
+    if segment.by == "router":
         network.ip(
             host, [f"route add default via {_net4(number)}.1", f"route add default via {_net6(number)}::1"]
         )

@@ -17,11 +17,11 @@ from mininet.nodelib import LinuxBridge
 
 from lab.errors import LabError
 from lab.hosts import await_condition
-from lab.links import Terms
 from lab.mininet.parts import PairTopo, ServiceNode, WireLink, client_names, give_addresses
 from lab.network import NODES
 from lab.nodeconfig import DEFAULT_SERVE, GROUP, write_node_files
 from lab.status import is_synced
+from lab.wire import Terms
 
 STEP_S = 30.0
 """Seconds that the pair may take to get in step."""

@@ -29,12 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lab.download import NGINX_COMMAND, Download, make_file, make_site, receive
 from lab.errors import LabError
-from lab.links import Terms
 from lab.mininet.net import FAULTS, PairNet, go_private
 from lab.mininet.ovs import UserBridge
 from lab.mininet.parts import WireLink
 from lab.network import CLIENT, NODES, SERVICE4
 from lab.status import newest_takeover
+from lab.wire import Terms
 
 CLIENT_MBIT = 100
 

@@ -18,8 +18,8 @@ from lab.control import NoAnswerError, ask
 from lab.errors import LabError
 from lab.hosts import await_condition
 from lab.lifecycle import fttcp_program
-from lab.links import Terms, answers, program, tell
 from lab.network import CLIENT, NODES, PEER_LINK, SERVICE_LINK, cables
+from lab.wire import Terms, answers, program, tell
 
 SWITCHES = ("s1", "s2")
 _START_S = 5.0
@@ -66,7 +66,7 @@ class ServiceNode(Node):  # type: ignore[misc]
 
 
 class WireLink(Link):  # type: ignore[misc]
-    """A veth pair with a wire in it that is late, loses, doubles, or is slow: lab.links.Terms, without netem.
+    """A veth pair with a wire in it that is late, loses, doubles, or is slow: lab.wire.Terms, without netem.
 
     ``terms``: of both directions, or None: a plain one. `change` changes it, as often as one likes.
     """

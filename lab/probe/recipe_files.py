@@ -314,19 +314,30 @@ asyncio.run(main())
 BIRD_COMMAND = "env FTTCP_LOCKSTEP_RANDOM=1 bird -f -c bird.conf -s /run/bird.ctl -P /run/bird.pid"
 BIRD_SETTINGS = ("timing.output_lag_ms=20000",)
 BIRD_NEIGHBOUR = """
+log "LOG" all; debug protocols { states, events };
 router id 10.77.0.10;
 protocol device { }
 protocol static { ipv4; route 203.0.113.0/24 blackhole; }
 protocol bgp service {
-  local 10.77.0.10 as 65002; neighbor SERVICE as 65001; hold time 3; connect delay time 1;
+  local LOCAL as 65002; neighbor SERVICE as 65001; multihop; hold time 3; connect delay time 1;
   ipv4 { import all; export where source = RTS_STATIC; };
 }
 """
-BIRD_PEER = (
-    "d=$(mktemp -d); sed s/SERVICE/$SERVICE4/ {files}/peer.conf > $d/conf; "
-    "bird -f -c $d/conf -s $d/ctl -P $d/pid & sleep 6; "
-    "birdc -s $d/ctl show protocols service | grep Established; up=$?; kill $!; wait; rm -r $d; exit $up"
+_BIRD_BEGINS = (
+    "d=$(mktemp -d); own=$(ip route get $SERVICE4 | sed -n 's/.* src \\([0-9.]*\\).*/\\1/p'); "
+    "sed -e s/SERVICE/$SERVICE4/ -e s/LOCAL/$own/ -e s,LOG,$d/log, {files}/peer.conf > $d/conf; "
+    "bird -f -c $d/conf -s $d/ctl -P $d/pid & trap 'kill $!; wait; rm -r $d' EXIT; "
 )
+BIRD_BEHIND_ROUTER = "protocol bgp far from peers { neighbor 10.81.0.40 as 65002; multihop; }\n"
+BIRD_PEER = f"{_BIRD_BEGINS} sleep 6; birdc -s $d/ctl show protocols service | grep Established"
+BIRD_LOOKS = 16
+BIRD_STREAM = (
+    f"{_BIRD_BEGINS} up() {{ birdc -s $d/ctl show protocols service 2>&1 | grep -q Established; }}; "
+    "until up; do kill -0 $! || exit 1; sleep 0.1; done; "
+    f"for i in $(seq {BIRD_LOOKS}); do up || exit 1; echo established; sleep 0.5; done; "
+    "! grep -e Received: -e closed $d/log >&2"
+)
+"""Says again and again that the session is up; it fails if there was another one meanwhile."""
 
 
 def bird(peers: Sequence[str], how: str = "passive;") -> str:

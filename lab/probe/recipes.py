@@ -33,7 +33,7 @@ _SSH = (
 _KEY = "install -m 600 {files}/client /tmp/fttcp-probe-ssh"
 
 Prepare = Callable[[Path], bytes]
-"""Writes files to a directory; returns what `stream` prints."""
+"""Writes files to a directory; returns what `stream` prints, b"" if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,9 @@ def _dialogue(put: bytes, stored: bytes, get: bytes, got: bytes, **files: str) -
 
 
 def _bird(place: Path) -> bytes:
-    (place / "bird.conf").write_text(text.bird(["10.77.0.10"]))
+    (place / "bird.conf").write_text(text.bird(["10.77.0.10"]) + text.BIRD_BEHIND_ROUTER)
     (place / "peer.conf").write_text(text.BIRD_NEIGHBOUR)
-    return b""
+    return b"established\n" * text.BIRD_LOOKS
 
 
 def _dovecot(place: Path) -> bytes:
@@ -367,7 +367,7 @@ RECIPES: dict[str, Recipe] = {
                stream=f"/usr/bin/python3 {{files}}/client.py $SERVICE4 {STREAM_BYTES}",
                note="Python's websockets, `ping_interval=None`"),
         Recipe("bird", "179/tcp", text.BIRD_COMMAND, _bird, "bird --version", ("bird2",),
-               client=text.BIRD_PEER, settings=text.BIRD_SETTINGS,
+               client=text.BIRD_PEER, stream=text.BIRD_STREAM, settings=text.BIRD_SETTINGS,
                note="peers connect; `output_lag_ms`, `FTTCP_LOCKSTEP_RANDOM=1`"),
         Recipe("iperf3", "5201/tcp", "iperf3 -s", lambda _: b"", "iperf3 --version", ("iperf3",),
                client="for i in 1 2 3; do iperf3 -c $SERVICE4 -n 2M -R > /dev/null || exit 1; done",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,11 +15,13 @@ from lab.bench.rows import FTTCP
 from lab.faults import FAULTS
 from lab.firewalls import RULE_ACTS
 from lab.lifecycle import ROLES
-from lab.links import Terms, senders
+from lab.links import LINKS as LINKS_OF_LABS
+from lab.links import senders
 from lab.network import ALL_NODES, ARBITERS, CLIENT, LINKS, PEER_LINK, SERVICE_LINK
 from lab.probe.recipes import RECIPES
 from lab.segments import trouble as trouble_of_segments
 from lab.study.schema import Client, Fault, Figure, Study
+from lab.wire import Terms
 
 WAITS = ("p10", "p50", "p90", "p99", "p999", "longest")
 _OF_THE_PAIR = ("switchover", "kill-node", "freeze-node", "restart-host")
@@ -36,7 +39,6 @@ COLUMNS = {
 _LINKS_OF = {
     "cut": (*LINKS, "all"),
     "loss": (SERVICE_LINK, PEER_LINK),
-    "link": (SERVICE_LINK, PEER_LINK),
     "rate": (SERVICE_LINK,),
 }
 _TERMS = ("delay_ms", "jitter_ms", "reorder_percent", "duplicate_percent", "loss_percent", "rate_mbit")
@@ -77,6 +79,7 @@ def _values(there: Any) -> tuple[Any, ...]:
 
 def troubles(study: Study) -> Iterator[str]:
     """Yield what is wrong, one sentence for each."""
+    yield from _of_servers(study)
     yield from _of_recipe(study)
     for i, client in enumerate(study.client):
         yield from (f"client[{i}]{trouble}" for trouble in _of_client(client, study))
@@ -85,7 +88,7 @@ def troubles(study: Study) -> Iterator[str]:
     ):
         yield wrong
     for i, link in enumerate(study.link):
-        yield from (f"link[{i}]{trouble}" for trouble in _of_sender(link.sender, link.link, study))
+        yield from (f"link[{i}]{trouble}" for trouble in _of_link(link.sender, link.link, study))
     latest = 0.0
     for i, fault in enumerate(study.fault):
         yield from (f"fault[{i}]{trouble}" for trouble in _of_fault(fault, study))
@@ -102,23 +105,47 @@ def troubles(study: Study) -> Iterator[str]:
 
 def _of_recipe(study: Study) -> Iterator[str]:
     place, wants = study.lab, any(client.measure == "recipe" for client in study.client)
-    if place.recipe and place.recipe not in RECIPES:
-        yield f"lab.recipe: {place.recipe!r} is none of {', '.join(RECIPES)}"
+    own = {server.name: bool(server.stream) for server in study.server}
+    streams = {name: recipe.stream is not None for name, recipe in RECIPES.items()} | own
+    if place.recipe and place.recipe not in streams:
+        yield f"lab.recipe: {place.recipe!r} is none of {', '.join((*own, *RECIPES))}"
     elif place.recipe and (place.serve or place.system != FTTCP):
         yield "lab.recipe: it takes the place of `serve`, and of `system`"
-    elif wants and (not place.recipe or RECIPES[place.recipe].stream is None):
+    elif wants and not streams.get(place.recipe):
         yield f'lab.recipe: {place.recipe!r} has no download for the client that measures "recipe"'
+
+
+def _of_servers(study: Study) -> Iterator[str]:
+    names = [server.name for server in study.server]
+    swept = study.sweep.get("lab.recipe", ())
+    for i, server in enumerate(study.server):
+        if server.name in RECIPES or names.count(server.name) > 1:
+            yield f"server[{i}].name: there is another {server.name!r}"
+        if server.name not in (study.lab.recipe, *swept):
+            yield f"server[{i}]: nothing has it; name it as lab.recipe, or sweep that"
+        if server.files and not Path(server.files).is_dir():
+            yield f"server[{i}].files: {server.files} is no directory"
+        elif server.expect and not Path(server.files, server.expect).is_file():
+            yield f"server[{i}].expect: {server.expect!r} is no file among `files`"
+        if server.expect and not server.stream:
+            yield f"server[{i}].expect: it is what a `stream` prints, and there is none"
 
 
 def _hosts(study: Study) -> tuple[str, ...]:
     nodes = ALL_NODES[: study.lab.nodes]
-    made = [host for segment in study.segment for host in segment.of_lab().clients()]
-    return (CLIENT, *nodes, *made, *(arbiter for arbiter in ARBITERS if arbiter == study.lab.arbiter))
+    return (CLIENT, *nodes, *_made(study), *(arbiter for arbiter in ARBITERS if arbiter == study.lab.arbiter))
+
+
+def _made(study: Study) -> list[str]:
+    """Clients of segments."""
+    return [host for segment in study.segment for host in segment.of_lab().clients()]
 
 
 def _of_client(client: Client, study: Study) -> Iterator[str]:
     if (client.measure is None) == (client.command is None):
         yield ": it has either `measure` or `command`"
+    if client.expect is not None and client.command is None:
+        yield ".expect: it is what a `command` prints, and there is none"
     if client.host not in _hosts(study):
         yield f".host: {client.host!r} is none of {', '.join(_hosts(study))}"
     if client.family == 6 and client.measure == "recipe":
@@ -127,7 +154,11 @@ def _of_client(client: Client, study: Study) -> Iterator[str]:
         yield f".family: lab.system = {study.lab.system!r} serves IPv4 here"
 
 
-def _of_sender(sender: str | None, link: str, study: Study) -> Iterator[str]:
+def _of_link(sender: str | None, link: str, study: Study) -> Iterator[str]:
+    links = (*LINKS_OF_LABS, *_made(study))
+    if link not in links:
+        yield f".link: {link!r} is none of {', '.join(links)}"
+        return
     known = senders(link, ALL_NODES[: study.lab.nodes])
     if sender not in (None, *known):
         yield f".from: {sender!r} is none of {', '.join(known)}"
@@ -158,7 +189,11 @@ def _of_values(kind: str, given: dict[str, Any], hosts: tuple[str, ...], study: 
     target, link, act = given.get("target"), given.get("link"), given.get("act")
     if target is not None and target not in hosts:
         yield f".target: {target!r} is none of {', '.join(hosts)}"
-    if link is not None and link not in _LINKS_OF.get(kind, (link,)):
+    if kind == "link" and link is not None:
+        yield from _of_link(given.get("sender"), link, study)
+        if trouble := Terms(**{name: given[name] for name in _TERMS if name in given}).trouble():
+            yield f": {trouble}"
+    elif link is not None and link not in _LINKS_OF.get(kind, (link,)):
         yield f".link: {link!r} is none of {', '.join(_LINKS_OF[kind])}"
         return
     if act is not None and act not in RULE_ACTS:
@@ -169,10 +204,6 @@ def _of_values(kind: str, given: dict[str, Any], hosts: tuple[str, ...], study: 
         yield f".mbit: {given['mbit']:g}: allowed are 0.1 to 10000"
     if given.get("seconds", 1) <= 0:
         yield f".seconds: {given['seconds']:g}: it must be more than 0"
-    if kind == "link" and link is not None:
-        yield from _of_sender(given.get("sender"), link, study)
-        if trouble := Terms(**{name: given[name] for name in _TERMS if name in given}).trouble():
-            yield f": {trouble}"
 
 
 def _of_moment(fault: Fault, study: Study) -> Iterator[str]:

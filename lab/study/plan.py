@@ -41,6 +41,9 @@ def read(file: Path, changes: Mapping[str, Any] | None = None) -> Study:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise LabError(f"{file}: {error}") from error
+    for server in raw.get("server", ()):
+        if isinstance(server, dict) and isinstance(server.get("files"), str):
+            server["files"] = str(file.parent.absolute() / server["files"])
     return understand(raw | dict(changes or {}), str(file))
 
 

@@ -37,6 +37,8 @@ from lab.study.served import asked, download, preparation
 
 _UP_S, _BEGIN_S, _MOMENT_S, _END_S = 60.0, 10.0, 120.0, 60.0
 _SAMPLE_S = 0.05
+UNEXPECTED = 256
+"""In place of an exit status: all was well for the client, but it has printed something else."""
 
 
 def do(run: Run, folder: Folder, name: str) -> Row:
@@ -44,6 +46,7 @@ def do(run: Run, folder: Folder, name: str) -> Row:
     not be done; that a connection was lost is a result."""
     directory, lab = folder.run(run.number), Lab(name)
     place, scratch = run.study.lab, TemporaryDirectory(prefix="fttcp-study-")
+    Path(scratch.name).chmod(0o755)  # some make their files as a user of their own
     try:
         segments = [segment.of_lab() for segment in run.study.segment]
         lab.up(
@@ -98,7 +101,7 @@ class _Speaker:
         self.file = directory / f"client-{number}.jsonl"
         timed = self.client.measure and not self.client.bytes
         self._limit_s = run.study.seconds + self.client.patience_s + _END_S if timed else self.client.limit_s
-        self._late = ""
+        self._late = self._unexpected = ""
         self._errors = directory / f"client-{number}.err"
         with self.file.open("wb") as out, self._errors.open("wb") as errors:
             self.process = lab.popen(
@@ -118,13 +121,17 @@ class _Speaker:
         return lines(self.file) if self.client.measure else []
 
     def finish(self) -> int:
-        """Wait for its end, within its limit; return its exit status."""
+        """Wait for its end, within its limit; return its exit status, or UNEXPECTED."""
         try:
-            return self.process.wait(max(0.0, self._ends_s - time.monotonic()))
+            status = self.process.wait(max(0.0, self._ends_s - time.monotonic()))
         except subprocess.TimeoutExpired:
             self._late = f"it did not end within {self._limit_s:g} s"
             self.kill()
             return -signal.SIGKILL
+        if status == 0 and self.client.expect not in (None, self.file.read_text(errors="replace")):
+            self._unexpected = "it has not printed what `expect` says"
+            return UNEXPECTED
+        return status
 
     def kill(self) -> None:
         """End it."""
@@ -137,7 +144,7 @@ class _Speaker:
         told = [f"{line['kind']} at byte {line['at']}: {line['why']}" for line in lost[:1]]
         more = [f"{len(lost)} connections were lost"] if len(lost) > 1 else []
         last = self._errors.read_text(errors="replace").strip().rpartition("\n")[2]
-        return "; ".join(filter(None, (self._late, *told, *more, last)))
+        return "; ".join(filter(None, (self._late, self._unexpected, *told, *more, last)))
 
 
 class _Stage:

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from lab.links import Terms
 from lab.segments import Segment as LabSegment
+from lab.wire import Terms
 
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
+NAME = r"^[a-z][a-z0-9-]{0,40}$"
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -27,7 +28,29 @@ class Place(Struct, forbid_unknown_fields=True):
     serve: list[str] = []
     """PORT/PROTO=COMMAND; none: the measuring client's own server on port 7300."""
     recipe: str = ""
-    """Instead of `serve`: a server of ``python -m lab.probe.table --list``, with its files and settings."""
+    """Instead of `serve`: a ``[[server]]``, or one of ``python -m lab.probe.table --list``, with its files
+    and settings."""
+
+
+class Server(Struct, forbid_unknown_fields=True):
+    """``[[server]]``: a server of one's own; ``lab.recipe`` names the one that a run has."""
+
+    name: Annotated[str, Meta(pattern=NAME)]
+    ports: str
+    """As "80/tcp", "21/tcp,30000-30009/tcp"."""
+    command: str
+    """Begins in a directory with its files, one on each node; ``sh -c`` where it must know that."""
+    files: str = ""
+    """A directory, from the experiment's file on."""
+    set: dict[str, str | int | float | bool] = {}
+    """Settings of the group that it needs: ``lockstep``, ``state``, ..."""
+    stream: str = ""
+    """What a client with measure = "recipe" runs by sh: it prints a long download. There are $SERVICE4 and
+    $PORT, and ``{files}`` is the directory of the files."""
+    expect: str = ""
+    """The file among `files` that `stream` is to print. None: its exit status alone says how it went."""
+    proof: str = ""
+    """Run by sh with the files of the server that is left: whether it has all that was sent to it."""
 
 
 class Client(Struct, forbid_unknown_fields=True):
@@ -36,8 +59,10 @@ class Client(Struct, forbid_unknown_fields=True):
 
     measure: Literal["echo", "connect", "down", "up", "both", "recipe"] | None = None
     command: str | None = None
-    """Run by sh in its host; the exit status says whether it went well. $SERVICE4 and $SERVICE6 are the
-    service's addresses, $MEASURE is our own client; $RATE and $SECONDS are what the experiment says."""
+    """Run by sh in its host; the exit status, and `expect`, say whether it went well. $SERVICE4 and $SERVICE6
+    are the service's addresses, $MEASURE is our own client; $RATE and $SECONDS: what the experiment says."""
+    expect: str | None = None
+    """What a `command` is to print."""
     host: str = "client"
     """Where it runs: "client", or a client of a segment."""
     family: Literal[4, 6] = 4
@@ -75,9 +100,10 @@ class _Way(Struct):
 
 
 class Link(_Way, forbid_unknown_fields=True, kw_only=True):
-    """``[[link]]``: what a link is like, in both directions, or ``from`` one sender."""
+    """``[[link]]``: what a link is like, in both directions, or ``from`` one sender. It is "client",
+    "peer", or called as a client of a segment."""
 
-    link: Literal["client", "peer"]
+    link: str
     sender: str | None = msgspec.field(name="from", default=None)
 
     def __post_init__(self) -> None:
@@ -141,7 +167,7 @@ class Figure(Struct, forbid_unknown_fields=True):
 class Study(Struct, forbid_unknown_fields=True):
     """An experiment."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+    name: Annotated[str, Meta(pattern=NAME)]
     question: str = ""
     """What it is to answer, in a sentence for readers."""
     seed: int = 1
@@ -149,6 +175,7 @@ class Study(Struct, forbid_unknown_fields=True):
     seconds: Annotated[float, Meta(gt=0, le=86_400)] = 4
     """How long clients send."""
     capture: list[Literal["client", "peer"]] = []
+    server: list[Server] = []
     lab: Place = msgspec.field(default_factory=Place)
     client: Annotated[list[Client], Meta(min_length=1)] = []
     link: list[Link] = []

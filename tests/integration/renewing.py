@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.experiment import Case, Client
+from lab.experiment import Case, start_client
 from lab.failures import client_of
 from lab.hosts import at_the_latest, await_condition
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4
+from lab.speakers import Clients
 from lab.workloads.registry import WORKLOADS
 
 SEED = 11
@@ -66,10 +67,10 @@ def uploads(lab: Lab, *sizes: int) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def begun(lab: Lab, workload: str, directory: Path) -> Iterator[Client]:
+def begun(lab: Lab, workload: str, directory: Path) -> Iterator[Clients]:
     """A client of that workload, which has begun."""
     directory.mkdir()
-    one = Client(lab, Case(workload, seed=SEED, duration_s=_LONG_S), directory, STALL_S)
+    one = start_client(lab, Case(workload, seed=SEED, duration_s=_LONG_S), directory, STALL_S)
     try:
         assert one.wait_started()
         yield one
@@ -77,7 +78,7 @@ def begun(lab: Lab, workload: str, directory: Path) -> Iterator[Client]:
         one.kill()
 
 
-def enough(one: Client) -> None:
+def enough(one: Clients) -> None:
     """Its end is due, and all of it was right."""
     one.enough()
     report = one.finish()

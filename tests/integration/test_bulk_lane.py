@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab import experiment
-from lab.experiment import Case, Client
+from lab.experiment import Case, start_client
 from lab.failures import NOT_PROTECTED, in_state
 from lab.faults import make_fault
 from lab.hosts import await_condition
@@ -139,7 +139,7 @@ def test_nobody_on_the_link_reads_what_goes_over_it(pair: Pair, tmp_path: Path) 
     stands(pair)
     primary = lab.node_in_role("primary")
     said = f"down {SEED} 0 ".encode()
-    client = Client(lab, Case("paced-down", seed=SEED, duration_s=60.0), tmp_path, 5.0)
+    client = start_client(lab, Case("paced-down", seed=SEED, duration_s=60.0), tmp_path, 5.0)
     try:
         assert client.wait_started()
         with captured(lab, primary, f"tcp portrange {PORT}-{PORT + WORKERS - 1}", tmp_path / "lane.pcap"):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from lab.campaign import TOPOLOGIES, Campaign, Choice, Report, again, percentiles, plan, run_seeds, summary
+from lab.campaign import TOPOLOGIES, Campaign, Choice, plan, run_seeds
 from lab.experiment import DISTURBANCES, Case, Outcome, turns
-from lab.failures import client_of, excused
+from lab.failures import client_of, excused, lost_as_told
 from lab.lifecycle import Lab
+from lab.speakers import together
+from lab.tally import Report, again, percentiles, summary
 from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
 
@@ -103,11 +105,50 @@ def test_a_run_is_done_again_with_all_its_settings() -> None:
 
 
 def test_a_run_is_done_again_in_its_topology() -> None:
-    """Where the client was is a part of the run; the usual place need not be named."""
-    series = Campaign(Lab("never"), Path(), (), ("put",), "router")
-    words = shlex.split(again(plan(42, Choice()), (), series.report.topology))
-    assert words[words.index("--topology") + 1] == "router"
-    assert "--topology" not in again(plan(42, Choice()))
+    """Where the client was is a part of the run, drawn for itself; the usual place need not be named."""
+    cases = [plan(seed, Choice(topologies=list(TOPOLOGIES))) for seed in run_seeds(1, 50)]
+    assert {case.topology for case in cases} == set(TOPOLOGIES)
+    for case in cases:
+        words = shlex.split(again(case))
+        named = words[words.index("--topology") + 1] if "--topology" in words else "segment"
+        assert named == case.topology
+        alone = Choice([case.workload], [case.fault], [case.family], [case.topology])
+        assert plan(case.seed, alone) == case
+
+
+def test_a_run_of_a_file_is_done_again_with_it() -> None:
+    words = shlex.split(again(plan(42, Choice(["mine"])), (), "my servers.toml"))
+    assert words[:4] == ["fttcp", "lab", "campaign", "my servers.toml"]
+    assert words[words.index("--workload") + 1] == "mine" and "--family" not in words
+
+
+def test_what_was_lost_is_excused_only_if_nodes_had_told() -> None:
+    """A client that names no connection, at a takeover: what nodes said of them all counts. A silence, or a
+    wrong byte, is a failure whatever they said."""
+    lost = {"ok": False, "kind": "closed", "why": "status 56"}
+    quiet: dict[str, object] = {"nodes": []}
+    group = {"name": "lab", "counters": {"unverified_resets": 1}}
+    unlike = {"nodes": [{"node": "beta", "alive": True, "groups": [group]}]}
+    assert lost_as_told(lost, {}, {}, quiet) == ""
+    assert lost_as_told(lost, {"10.77.0.9:4321": "detached, not renewed"}, {}, quiet) == (
+        "status 56 (detached, not renewed)"
+    )
+    assert "detached, end" in lost_as_told(lost, {}, {"end": 1}, quiet)
+    assert "not known to be equal" in lost_as_told(lost, {}, {}, unlike)
+    for kind in ("wrong", "stall"):
+        assert lost_as_told(lost | {"kind": kind}, {"10.77.0.9:4321": "detached"}, {"end": 1}, unlike) == ""
+    assert lost_as_told({"ok": True, "kind": "", "why": ""}, {"10.77.0.9:4321": "detached"}, {}, quiet) == ""
+
+
+def test_several_clients_have_one_report() -> None:
+    """A wrong byte of any stands before all else; the longest gap counts."""
+    good = {"ok": True, "kind": "", "why": "", "errors": [], "gap_ms": 90.0}
+    late = {"ok": False, "kind": "stall", "why": "late", "errors": ["late"], "gap_ms": 5.0}
+    wrong = {"ok": False, "kind": "wrong", "why": "byte 7", "errors": ["byte 7"], "resets": 1}
+    assert together([good]) == good
+    told = together([good, late, wrong])
+    assert (told["ok"], told["kind"], told["why"]) == (False, "wrong", "byte 7; late")
+    assert (told["gap_ms"], told["resets"], told["errors"]) == (90.0, 1, ["byte 7", "late"])
 
 
 def test_no_cookies_where_segments_overtake_each_other() -> None:
@@ -137,17 +178,20 @@ def test_flows_that_were_let_go_are_told() -> None:
 def test_it_is_told_which_connections_went_on() -> None:
     """Of the runs in which another node took over; one in which a connection was reset is listed."""
     report = Report()
-    report.add(Outcome(Case("tls13-down", "crash-host", seed=3), ok=True))
-    report.add(Outcome(Case("tls13-down", "cut-peer", seed=4), ok=True))
+    report.add(Outcome(Case("tls13-down", "crash-host", seed=3), ok=True, in_step=True))
+    report.add(Outcome(Case("tls13-down", "cut-peer", seed=4), ok=True, in_step=True))
     client = {"resets": 1, "errors": ["by the peer"]}
-    report.add(Outcome(Case("tls13-down", "crash-host", seed=5), ok=True, client=client))
-    failed = Outcome(Case("ssh-up", "crash-host", seed=6), client=client)
+    report.add(Outcome(Case("tls13-down", "crash-host", seed=5), ok=True, in_step=True, client=client))
+    failed = Outcome(Case("ssh-up", "crash-host", seed=6), in_step=True, client=client)
     failed.fail("closed", "by the server")
     report.add(failed)
     report.add(Outcome(Case("unlike-content", "crash-host", seed=7), ok=True, client=client))
     told = report.as_dict()
     assert told["taken_over"] == {"tls13-down": 2, "ssh-up": 1}
     assert told["went_on"] == {"tls13-down": 1, "ssh-up": 0}
+    ended = Outcome(Case("mine", "crash-host", seed=8), ok=True, in_step=True, excused="status 56 (detached)")
+    report.add(ended)
+    assert (report.taken_over["mine"], report.went_on["mine"]) == (1, 0)
     assert [(run["seed"], run["resets"]) for run in told["cut_runs"]] == [(5, 1)]
     assert "with one: 1 of 3 (ssh-up 0/1, tls13-down 1/2)" in summary(told)
 

@@ -90,7 +90,7 @@ def test_the_pair_in_mininet(switch: str, tmp_path: Path) -> None:
 def test_the_network_of_the_documentation(tmp_path: Path) -> None:
     """Two switches, two clients far away, and a crash."""
     (block,) = re.findall(
-        r"^```python\n(from lab.links.*?)^```", (ROOT / "docs/lab.md").read_text(), re.M | re.S
+        r"^```python\n(from lab.wire.*?)^```", (ROOT / "docs/lab.md").read_text(), re.M | re.S
     )
     script = tmp_path / "mine.py"
     script.write_text(block.replace("    CLI(net)\n", ""))

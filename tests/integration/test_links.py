@@ -15,12 +15,14 @@ from lab import links, network
 from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, fttcp_program
-from lab.network import CLIENT, SERVICE_LINK, SWITCH
+from lab.network import CLIENT, SWITCH
+from lab.segments import Segment
 from lab.state import ProcessId
 from tests.integration.netns import needs_root
 
 pytestmark = needs_root
 
+FAR = "far"
 ASK = """
 import json, select, socket, sys, time
 address, count, delay_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
@@ -51,9 +53,9 @@ while True:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     made = Lab(f"test-links-{os.getpid()}")
-    made.up(bare=True)
+    made.up(bare=True, more=[Segment("office", "router", [FAR])])
     try:
-        for host in (CLIENT, "beta"):
+        for host in (CLIENT, FAR, "beta"):
             made.keep_child(made.popen(host, ["python3", "-c", ANSWER], stdin=subprocess.DEVNULL))
         yield made
     finally:
@@ -88,28 +90,29 @@ def counted(lab: Lab, sender: str) -> dict[str, Any]:
 
 
 CLIENTS = ("client", "alpha", "10.77.0.10")
+BEHIND_ROUTER = (FAR, "alpha", "10.81.0.40")
 PEERS = ("peer", "alpha", "10.78.0.2")
 
 
-@pytest.mark.parametrize(("link", "source", "address"), [CLIENTS, PEERS])
+@pytest.mark.parametrize(("link", "source", "address"), [CLIENTS, BEHIND_ROUTER, PEERS])
 def test_what_is_late_is_so_late_in_each_direction(lab: Lab, link: str, source: str, address: str) -> None:
     reached(lab, source, address)
     make_fault(lab, "link", link, delay_ms=30, jitter_ms=10)
     got = echoes(lab, source, address, 12, 1.0)
     assert len(got) == 12 and min(took_s for _, took_s in got) >= 0.040
     assert max(took_s for _, took_s in got) - min(took_s for _, took_s in got) >= 0.004
-    make_fault(lab, "link", link, delay_ms=500, sender="service" if link == "client" else source)
+    make_fault(lab, "link", link, delay_ms=500, sender=source if link == "peer" else "service")
     got = echoes(lab, source, address, 1, 5.0)
     assert len(got) == 1 and got[0][1] >= 0.520, "the other direction stays as it was"
 
 
-@pytest.mark.parametrize(("link", "source", "address"), [CLIENTS, PEERS])
+@pytest.mark.parametrize(("link", "source", "address"), [CLIENTS, BEHIND_ROUTER, PEERS])
 def test_frames_are_lost_doubled_and_overtake(lab: Lab, link: str, source: str, address: str) -> None:
     reached(lab, source, address)
     make_fault(
-        lab, "link", link, sender="service" if link == "client" else source, delay_ms=100, loss_percent=20
+        lab, "link", link, sender=source if link == "peer" else "service", delay_ms=100, loss_percent=20
     )
-    sender = "service" if link == "client" else source
+    sender = source if link == "peer" else "service"
     got = echoes(lab, source, address, 400, 0, 1.0)
     wire = counted(lab, sender)
     assert 30 < wire["lost"] < 140 and len({number for number, _ in got}) < 400
@@ -128,7 +131,8 @@ def test_whole_segments_pass_and_checksums_are_right(lab: Lab, tmp_path: Path) -
     payload.write_bytes(bytes(range(256)) * 20_000)
     for offload in (True, False):
         make_fault(lab, "link", "client", delay_ms=1)
-        network.set_offload([lab.host(CLIENT), lab.host("beta")], SERVICE_LINK, on=offload)
+        for host, interface in ((CLIENT, "eth0"), ("beta", "svc0")):
+            network.set_offload(lab.host(host), interface, on=offload)
         server = lab.popen("beta", ["socat", "-u", f"OPEN:{payload}", "TCP-LISTEN:10,reuseaddr"])
         done = lab.exec(
             CLIENT, ["sh", "-c", f"socat -u TCP:10.77.0.2:10,retry=100,interval=0.1 - | cmp - {payload}"]
@@ -178,7 +182,7 @@ def test_how_exact_links_are_is_measured() -> None:
 
 def test_its_programs_end_with_the_lab() -> None:
     made = Lab(f"test-links-end-{os.getpid()}")
-    made.up(bare=True)
+    made.up(bare=True, more=[Segment("office", "router", [FAR])])
     try:
         make_fault(made, "link", "peer", delay_ms=1)
         make_fault(made, "link", "client", delay_ms=1)

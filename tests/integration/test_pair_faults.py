@@ -9,8 +9,8 @@ import pytest
 from lab.experiment import DISTURBANCES, Case
 from tests.integration.pair import Pair
 
-FAULTS = [name for name in DISTURBANCES if not name.startswith(("loss-", "rules-"))]
-LOSSES = [name for name in DISTURBANCES if name.startswith("loss-")]
+FAULTS = [name for name in DISTURBANCES if not name.startswith(("loss-", "link-", "rules-"))]
+LOSSES = [name for name in DISTURBANCES if name.startswith(("loss-", "link-"))]
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -22,9 +22,9 @@ def test_both_directions_survive(pair: Pair, fault: str, family: int, tmp_path: 
 
 
 @pytest.mark.parametrize("workload", ["bulk-down", "bulk-up"])
-@pytest.mark.parametrize(("fault", "family"), list(zip(LOSSES, (4, 6, 4), strict=True)))
+@pytest.mark.parametrize(("fault", "family"), list(zip(LOSSES, (4, 6, 4, 6), strict=True)))
 def test_lossy_links(pair: Pair, fault: str, family: int, workload: str, tmp_path: Path) -> None:
-    """1 % loss on the mirror, on the client's link, and on both, with a crash in the middle."""
+    """Links of the client, of the nodes, and both, that lose, or are late and out of order, and a crash."""
     outcome = pair.run(Case(workload, fault, family, moment_s=1.0, duration_s=2.5, rate=6_000_000), tmp_path)
     assert outcome.ok, outcome.why
 

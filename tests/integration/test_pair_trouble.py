@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lab.experiment import Case, Client, Disturbance
+from lab.experiment import Case, Disturbance, start_client
 from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -30,7 +30,7 @@ def test_a_lagging_backup_is_detached_and_resets_after_takeover(pair: Pair, tmp_
     slow = lab.home / backup / "root" / "slow"
     slow.write_text("30")
     case = Case("bulk-up", duration_s=8.0, size=200_000_000, rate=8_000_000)
-    client = Client(lab, case, tmp_path, bound_s=DETACH_S)
+    client = start_client(lab, case, tmp_path, bound_s=DETACH_S)
     try:
         assert client.wait_started()
         await_condition(lambda: flows(pair, "primary", "detached") == 1, DETACH_S, "the flow is detached")
@@ -185,14 +185,14 @@ def test_a_returned_backup_protects_old_connections_and_new_ones(pair: Pair, tmp
     """One that is older than the backup is renewed as it runs on; a newer one is protected from the start."""
     lab = pair.lab
     make_fault(lab, "crash-host", "backup")
-    old = Client(lab, Case("request", duration_s=15.0), tmp_path, bound_s=5.0)
+    old = start_client(lab, Case("request", duration_s=15.0), tmp_path, bound_s=5.0)
     try:
         assert old.wait_started()
         make_fault(lab, "restart-host")
         lab.wait("synced")
         await_condition(lambda: flows(pair, "primary", "protected") == 1, 30, "the old flow is renewed")
         (tmp_path / "new").mkdir()
-        new = Client(lab, Case("request", duration_s=2.0), tmp_path / "new", bound_s=5.0)
+        new = start_client(lab, Case("request", duration_s=2.0), tmp_path / "new", bound_s=5.0)
         try:
             assert new.wait_started()
             await_condition(lambda: flows(pair, "primary", "protected") == 2, 30, "both are protected")

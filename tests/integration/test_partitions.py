@@ -13,7 +13,7 @@ import pytest
 from lab import experiment, network
 from lab.capture import Capture, out_of_turn
 from lab.control import NoAnswerError
-from lab.experiment import Case, Client
+from lab.experiment import Case, start_client
 from lab.faults import make_fault
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
@@ -167,7 +167,7 @@ def through(
     lab = partitions.lab
     primary = lab.node_in_role("primary")
     with Capture(lab, directory) as capture:
-        client = Client(lab, case, directory, STALL_S)
+        client = start_client(lab, case, directory, STALL_S)
         try:
             assert client.wait_started(), "the client ended before the cut"
             turns = events(primary)

@@ -12,7 +12,7 @@ import pytest
 from lab import experiment, network
 from lab.capture import Capture, out_of_turn
 from lab.errors import LabError
-from lab.experiment import Case, Client
+from lab.experiment import Case, start_client
 from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
@@ -69,7 +69,7 @@ class Trio:
         is wrong, none is lost, and nobody speaks for the service out of turn. Returns the client's report.
         `until_then`: the client goes on until all has happened."""
         with Capture(self.lab, directory) as capture:
-            client = Client(self.lab, case, directory, STALL_S)
+            client = start_client(self.lab, case, directory, STALL_S)
             try:
                 assert client.wait_started(), "the client ended before anything happened"
                 turns = events()

@@ -19,6 +19,7 @@ from lab.study.run import rehearse_all
 from lab.study.schema import Figure, Study
 from lab.study.sequence import points
 
+OWN = {"name": "own", "ports": "80/tcp", "command": "true"}
 FIRST: dict[str, Any] = {"name": "a", "client": [{"measure": "echo"}]}
 
 
@@ -48,14 +49,39 @@ def made(**more: Any) -> Study:
             {
                 "client": [{"measure": "recipe"}],
                 "lab": {"recipe": "redis"},
-                "sweep": {"lab.recipe": ["bird"]},
+                "sweep": {"lab.recipe": ["go"]},
             },
-            "with lab.recipe = bird: lab.recipe: 'bird' has no download",
+            "with lab.recipe = go: lab.recipe: 'go' has no download",
         ),
         (
             {"client": [{"measure": "recipe", "family": 6}], "lab": {"recipe": "redis"}},
             "client[0].family: recipes are asked by IPv4",
         ),
+        ({"server": [{"name": "x"}]}, "server[0]: Object missing required field `ports`"),
+        (
+            {"server": [{**OWN, "prots": 1}]},
+            "server[0]: there is no key `prots`; keys are name, ports, command",
+        ),
+        ({"server": [OWN]}, "server[0]: nothing has it; name it as lab.recipe"),
+        ({"server": [OWN, OWN], "lab": {"recipe": "own"}}, "server[0].name: there is another 'own'"),
+        ({"server": [{**OWN, "name": "redis"}], "lab": {"recipe": "redis"}}, "there is another 'redis'"),
+        (
+            {"server": [{**OWN, "files": "/nowhere"}], "lab": {"recipe": "own"}},
+            "server[0].files: /nowhere is no directory",
+        ),
+        (
+            {"server": [{**OWN, "files": "/etc", "expect": "x y", "stream": "a"}], "lab": {"recipe": "own"}},
+            "server[0].expect: 'x y' is no file among `files`",
+        ),
+        (
+            {"server": [{**OWN, "files": "/etc", "expect": "passwd"}], "lab": {"recipe": "own"}},
+            "server[0].expect: it is what a `stream` prints, and there is none",
+        ),
+        (
+            {"client": [{"measure": "recipe"}], "server": [OWN], "lab": {"recipe": "own"}},
+            "lab.recipe: 'own' has no download",
+        ),
+        ({"client": [{"measure": "echo", "expect": "x"}]}, "client[0].expect: it is what a `command` prints"),
         ({"repetition": 3}, "there is no key `repetition`; keys are name, question, seed, repetitions"),
         (
             {"fault": [{"kind": "heal", "at": 1}]},
@@ -80,7 +106,11 @@ def made(**more: Any) -> Study:
             {"sweep": {"client.sise": [5]}},
             "sweep.client.sise: there is no such key in this experiment; keys are",
         ),
-        ({"link": [{"link": "arbiter"}]}, "link"),
+        ({"link": [{"link": "arbiter"}]}, "link[0].link: 'arbiter' is none of client, peer"),
+        (
+            {"link": [{"link": "c2"}], "segment": [{"name": "far", "hosts": ["c"]}]},
+            "link[0].link: 'c2' is none of client, peer, c",
+        ),
         ({"link": [{"link": "client", "delay_ms": -1}]}, "delay_ms -1: allowed are 0 to 60000"),
         ({"link": [{"link": "client", "delay_ms": 1, "jitter_ms": 2}]}, "allowed are 0 to the delay, 1"),
         ({"link": [{"link": "client", "loss_percent": 101}]}, "loss_percent 101: allowed are 0 to 100"),
