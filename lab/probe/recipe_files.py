@@ -340,21 +340,27 @@ BIRD_STREAM = (
 """Says again and again that the session is up; it fails if there was another one meanwhile."""
 
 
-def bird(peers: Sequence[str], how: str = "passive;") -> str:
+def bird(
+    peers: Sequence[str],
+    how: str = "passive;",
+    routes: Sequence[str] = ("198.51.100.0/24",),
+    export: str = "where source = RTS_STATIC",
+) -> str:
     """The configuration of BIRD as a router with such peers. ``how`` they meet: passive, they connect to the
-    service address."""
-    sessions = "\n".join(f"protocol bgp from peers {{ neighbor {address} as 65002; }}" for address in peers)
+    service address; ``routes`` of its own; which of all are sent to peers."""
+    own = " ".join(f"route {network} blackhole;" for network in routes)
+    sessions = "\n".join(f"protocol bgp from peers {{ neighbor {address} external; }}" for address in peers)
     return f"""
 log stderr all;
 router id 10.77.0.100;
 protocol device {{ }}
-protocol static {{ ipv4; route 198.51.100.0/24 blackhole; }}
+protocol static {{ ipv4; {own} }}
 template bgp peers {{
   local 10.77.0.100 as 65001;
   {how}
   strict bind;
   hold time 240;
-  ipv4 {{ import all; export where source = RTS_STATIC; }};
+  ipv4 {{ import all; export {export}; }};
 }}
 {sessions}
 """

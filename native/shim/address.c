@@ -2,8 +2,10 @@
 /* address.c - what the kernel knows of a socket. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include "next.h"
 #include "shim.h"
 
 static bool take_address(const struct sockaddr_storage *from, uint8_t address[16], uint16_t *port)
@@ -60,4 +62,9 @@ bool shim_listens(int fd)
 		(void)getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &known);
 	errno = before;
 	return yes;
+}
+
+bool shim_blocks(int fd, int flags)
+{
+	return !(flags & MSG_DONTWAIT) && !(NEXT(fcntl)(fd, F_GETFL) & O_NONBLOCK);
 }

@@ -4,8 +4,8 @@
  *
  * The C library has one generator for all that a process does. In which order a server's timers draw from it depends on moments in
  * which nodes differ, and after one other order both copies draw otherwise for ever. So what is drawn follows from the command
- * and from how much was drawn since the thread last waited, and from nothing else: a timer that is alone in its turn draws the
- * same each time. Not for secrets; who draws until a number fits finds one.
+ * and from how much was drawn since the thread last waited, and from nothing else. ALIKE draws, one after the other, give the same
+ * number: a timer draws that whether others are due in its turn or not. Not for secrets; who draws until a number fits finds one.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,6 +13,7 @@
 #include <string.h>
 #include "shim.h"
 
+#define ALIKE 64u
 #define WANTED "FTTCP_LOCKSTEP_RANDOM"
 
 static bool wanted;
@@ -54,8 +55,8 @@ EXPORT long random(void)
 
 	if (!wanted)
 		return ask_library();
-	ftt_chacha_put(nonce, (uint32_t)drawn);
-	ftt_chacha_put(nonce + 4, (uint32_t)(drawn >> 32));
+	ftt_chacha_put(nonce, (uint32_t)(drawn / ALIKE));
+	ftt_chacha_put(nonce + 4, (uint32_t)(drawn / ALIKE >> 32));
 	drawn++;
 	ftt_chacha_stream(out, sizeof(out), key, nonce);
 	return ((long)(out[3] & 0x7f) << 24) | (long)out[2] << 16 | (long)out[1] << 8 | out[0]; /* 31 bits, as RAND_MAX has */

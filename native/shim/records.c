@@ -11,7 +11,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include "next.h"
@@ -107,11 +106,6 @@ static bool told_again(uint32_t slot)
 	return !(s->events & EPOLLET) || s->events & EPOLLONESHOT || shim_tell_again(s->epoll, s->fd, s->events, atomic_load(&s->data));
 }
 
-static bool blocks(int fd, int flags)
-{
-	return !(flags & MSG_DONTWAIT) && !(NEXT(fcntl)(fd, F_GETFL) & O_NONBLOCK);
-}
-
 /* A read of all that it asks for would not go beyond where it is to act. */
 static bool fits(const struct shim_records *r, size_t n)
 {
@@ -126,7 +120,7 @@ static bool pauses(uint32_t slot, int fd, int flags)
 	shim_slots[slot].records.state = SHIM_IN_HEAD;
 	if (NEXT(recv)(fd, &one, 1, flags | MSG_PEEK) < 0)
 		return true; /* there is nothing, or an error */
-	if (blocks(fd, flags) || !told_again(slot))
+	if (shim_blocks(fd, flags) || !told_again(slot))
 		return false;
 	errno = EAGAIN;
 	return true;

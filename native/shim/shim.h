@@ -13,6 +13,7 @@
  *   time.c     what its clocks show, and what it waits for
  *   pids.c     the numbers of its children
  *   records.c  what it reads at once of TLS
+ *   bgp.c      ... and of BGP
  *   turns.c    who speaks next in a process between its connection and programs
  *   sleep.c    whether those programs sleep
  *
@@ -47,6 +48,15 @@ struct shim_records {
 	bool sealed;                  /* what comes is encrypted */
 };
 
+/* ... and in what its peer says over BGP: UNKNOWN before the first message's head. */
+#define SHIM_BGP_HEAD 19u
+enum shim_bgp_state { SHIM_BGP_UNKNOWN = 0, SHIM_BGP, SHIM_NO_BGP };
+
+struct shim_bgp {
+	uint32_t left, turn; /* of this message's body; in which turn the last one was read to its end */
+	uint8_t head[SHIM_BGP_HEAD], have, state; /* enum shim_bgp_state */
+};
+
 /* A connection of this process. Nothing of this is secret; a child inherits it. */
 struct shim_slot {
 	_Atomic uint32_t refs;  /* descriptors; 0: free; SHIM_CLOSING */
@@ -58,6 +68,7 @@ struct shim_slot {
 	uint32_t events;           /* 0: it is not */
 	_Atomic int64_t shown_ns;  /* the latest time that was shown for it */
 	struct shim_records records;
+	struct shim_bgp bgp;
 };
 
 /*
@@ -190,12 +201,24 @@ void shim_took(uint32_t slot, const void *bytes, size_t n);
 /* Reads, up to the end of a record. */
 ssize_t shim_read(uint32_t slot, int fd, void *to, size_t n, int flags);
 
+/* bgp.c */
+/* These bytes were read of it; NULL: in several pieces. */
+void shim_bgp_took(uint32_t slot, const void *bytes, size_t n);
+/* It is read message by message: */
+bool shim_bgp_waits(uint32_t slot, int fd, int flags);
+ssize_t shim_bgp_read(uint32_t slot, int fd, void *to, size_t n, int flags);
+/* poll() is about to be called, and waits or not. True: peers are hidden from it, until shim_bgp_show(). */
+bool shim_bgp_hide(struct pollfd *fds, nfds_t n, bool waits);
+void shim_bgp_show(struct pollfd *fds, nfds_t n);
+
 /* address.c */
 /* peer: what accept() said; NULL: the kernel is asked. */
 bool shim_who_is(int fd, const struct sockaddr_storage *peer, struct ftt_ls_addresses *who);
 bool shim_has_peer(int fd); /* it was not reset */
 /* It may get connections. */
 bool shim_listens(int fd);
+/* A call with these flags would wait. */
+bool shim_blocks(int fd, int flags);
 
 /* time.c */
 void shim_find_clocks(void);

@@ -265,19 +265,31 @@ EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
 	struct wanted w = polled(fds, n);
 	struct timespec t = {timeout / 1000, timeout % 1000 * 1000000l};
+	bool hidden;
+	int ready;
 
 	if (shim_take_turns(fds, n))
 		return waited(&w, shim_poll_in_turn(fds, n, timeout < 0 ? NULL : &t, NULL));
-	return waited(&w, NEXT(poll)(fds, n, timeout));
+	hidden = shim_bgp_hide(fds, n, timeout);
+	ready = NEXT(poll)(fds, n, timeout);
+	if (hidden)
+		shim_bgp_show(fds, n);
+	return waited(&w, ready);
 }
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct wanted w = polled(fds, n);
+	bool hidden;
+	int ready;
 
 	if (shim_take_turns(fds, n))
 		return waited(&w, shim_poll_in_turn(fds, n, timeout, mask));
-	return waited(&w, NEXT(ppoll)(fds, n, timeout, mask));
+	hidden = shim_bgp_hide(fds, n, !timeout || timeout->tv_sec || timeout->tv_nsec);
+	ready = NEXT(ppoll)(fds, n, timeout, mask);
+	if (hidden)
+		shim_bgp_show(fds, n);
+	return waited(&w, ready);
 }
 
 EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t room)

@@ -46,6 +46,8 @@ static ssize_t has_read(uint32_t slot, const void *bytes, ssize_t n)
 	shim_ahead = false;
 	if (n > 0 && in_records(slot) && shim_still(shim_current))
 		shim_took(slot, bytes, (size_t)n);
+	if (n > 0 && shim_slots[slot].bgp.state == SHIM_BGP_UNKNOWN)
+		shim_bgp_took(slot, bytes, (size_t)n);
 	if (n > 0 && shim_found(shim_current, &found) && ftt_ls_still(&found))
 		atomic_fetch_add_explicit(&found.row->consumed, (uint32_t)n, memory_order_relaxed);
 	shim_keep_time();
@@ -109,6 +111,7 @@ static void meet(int fd, enum how how, const struct sockaddr_storage *peer)
 	atomic_store(&shim_slots[slot].data, 0);
 	shim_slots[slot].events = 0;
 	shim_slots[slot].records = accepted && found.row ? shim_expected(who.local_port) : (struct shim_records){.state = SHIM_NO_RECORDS};
+	shim_slots[slot].bgp = (struct shim_bgp){.state = accepted ? SHIM_BGP_UNKNOWN : SHIM_NO_BGP};
 	shim_give(fd, slot);
 	(void)busy_with(fd);
 	shim_keep_time();
@@ -191,6 +194,8 @@ EXPORT ssize_t read(int fd, void *to, size_t n)
 	if (shim_is_device(fd) && shim_draw_device(to, n))
 		return (ssize_t)n;
 	slot = busy_with(fd);
+	if (shim_bgp_waits(slot, fd, 0))
+		return has_read(slot, to, shim_bgp_read(slot, fd, to, n, 0));
 	return has_read(slot, to, in_records(slot) ? shim_read(slot, fd, to, n, 0) : NEXT(read)(fd, to, shim_piece(fd, n)));
 }
 
@@ -212,6 +217,8 @@ EXPORT ssize_t recv(int fd, void *to, size_t n, int flags)
 
 	if (flags & MSG_PEEK)
 		return NEXT(recv)(fd, to, n, flags);
+	if (shim_bgp_waits(slot, fd, flags))
+		return has_read(slot, to, shim_bgp_read(slot, fd, to, n, flags));
 	return has_read(slot, to, in_records(slot) ? shim_read(slot, fd, to, n, flags) : NEXT(recv)(fd, to, n, flags));
 }
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,144 +16,12 @@ from lab.lifecycle import Lab
 from lab.network import CLIENT
 from lab.probe.recipe_files import BIRD_COMMAND, BIRD_SETTINGS, bird
 from tests.integration.netns import needs_root
+from tests.integration.routers import Bird, Frr, Peer, flows, routes_of, spoken
 
 pytestmark = needs_root
 
-CONTROL = "/run/bird.ctl"
 BOTH_SYNS = str(Path(__file__).with_name("both_syns.py"))
 PASSWORD = 'password "of both";'
-KEEPALIVE = 19
-"""Bytes, RFC 4271 section 4.4."""
-_BIRD = """
-log "{log}" all; debug protocols {{ states, events }};
-router id {address}; protocol device {{ }}
-protocol static all_along {{ ipv4; {routes} }}
-protocol static later {{ disabled; ipv4; route 203.0.113.{last}/32 blackhole; }}
-protocol bgp service {{
-  local {address} as 65002; neighbor 10.77.0.100 as 65001; strict bind;
-  hold time {hold}; connect delay time 1; {how}
-  ipv4 {{ import all; export where source = RTS_STATIC; }};
-}}
-"""
-_FRR = """
-hostname peer
-router bgp 65002
- bgp router-id {address}
- no bgp ebgp-requires-policy
- no bgp network import-check
- neighbor 10.77.0.100 remote-as 65001
- neighbor 10.77.0.100 disable-connected-check
- neighbor 10.77.0.100 update-source {address}
- neighbor 10.77.0.100 timers {keepalive} {hold}
- neighbor 10.77.0.100 timers connect {retry}
- address-family ipv4 unicast
-{routes}
- exit-address-family
-"""
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A router in the client's host."""
-
-    lab: Lab
-    home: Path
-    last: int
-    hold: int
-    routes: int = 3
-    how: str = ""
-    """What else its session has."""
-
-    @property
-    def address(self) -> str:
-        """One that the client's host has beside its own."""
-        return f"10.77.0.{self.last}"
-
-    def own(self) -> list[str]:
-        """What it announces: networks of its own."""
-        block = self.last << 16
-        numbers = [(100 << 24) + block + 4 * i for i in range(self.routes)]
-        return [f"{n >> 24}.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}/30" for n in numbers]
-
-    def ask(self, *words: str) -> str:
-        """What a program in its host says."""
-        return str(self.lab.exec(CLIENT, words, timeout=20).stdout)
-
-
-class Bird(Peer):
-    """BIRD."""
-
-    def start(self) -> subprocess.Popen[Any]:
-        """Let it connect."""
-        routes = " ".join(f"route {network} blackhole;" for network in self.own())
-        file = self.home / "peer.conf"
-        file.write_text(
-            _BIRD.format(
-                log=self.home / "log",
-                address=self.address,
-                routes=routes,
-                last=self.last,
-                hold=self.hold,
-                how=self.how,
-            )
-        )
-        words = ["bird", "-f", "-c", str(file), "-s", str(self.home / "ctl"), "-P", str(self.home / "pid")]
-        return self.lab.popen(CLIENT, words)
-
-    def say(self, *words: str) -> str:
-        """Tell it something."""
-        return self.ask("birdc", "-s", str(self.home / "ctl"), *words)
-
-    def session(self) -> str:
-        """Which one it is, "" while it is not up; with all that it was told."""
-        told = self.say("show", "protocols", "all", "service")
-        if "Established" not in told:
-            return ""
-        sums = re.findall(r"Import (?:updates|withdraws): +(\d+)", told)
-        number = (self.home / "log").read_text().count("BGP session established")
-        return f"number {number}, updates and withdraws {sums}"
-
-    def trouble(self) -> list[str]:
-        """What it noticed of an end."""
-        log = (self.home / "log").read_text()
-        return re.findall(r".*(?:Received:|closed|Error|expired).*", log)
-
-
-class Frr(Peer):
-    """FRRouting's bgpd. With ``how``, seconds between two attempts, it is connected to as well."""
-
-    def start(self) -> subprocess.Popen[Any]:
-        """Let it connect."""
-        routes = "\n".join(f"  network {network}" for network in self.own())
-        keepalive = max(self.hold // 3, 1)
-        file = self.home / "peer.conf"
-        file.write_text(
-            _FRR.format(
-                address=self.address, keepalive=keepalive, hold=self.hold, routes=routes, retry=self.how or 1
-            )
-        )
-        hears = ["-p", "179", "-l", self.address] if self.how else ["-p", "0"]
-        words = ["/usr/lib/frr/bgpd", "-Z", "-S", *hears, "-P", "0", "-f", str(file)]
-        return self.lab.popen(CLIENT, [*words, "-i", str(self.home / "pid"), "--vty_socket", str(self.home)])
-
-    def _told(self) -> dict[str, Any]:
-        words = ["vtysh", "--vty_socket", str(self.home), "-c", "show bgp neighbors 10.77.0.100 json"]
-        told = self.ask(*words)
-        return dict(json.loads(told)["10.77.0.100"]) if told.lstrip().startswith("{") else {}
-
-    def session(self) -> str:
-        """As BIRD's."""
-        told = self._told()
-        if told.get("bgpState") != "Established":
-            return ""
-        updates = told["messageStats"]["updatesRecv"]
-        return f"number {told['connectionsEstablished']}, updates {updates}"
-
-    def trouble(self) -> list[str]:
-        """As BIRD's."""
-        told = self._told()
-        kept = {key: told.get(key, 0) for key in ("connectionsDropped", "lastNotificationReason")}
-        return [f"{key}: {value}" for key, value in kept.items() if value]
 
 
 @pytest.fixture
@@ -168,21 +32,6 @@ def lab() -> Iterator[Lab]:
         yield lab
     finally:
         lab.down()
-
-
-def flows(lab: Lab, role: str) -> dict[str, dict[str, Any]]:
-    """The sessions as a node knows them, by their peers' addresses; of two connections the one that lives."""
-    told = lab.ask(lab.node_in_role(role), {"op": "connections"}, 5)["connections"]
-    return {
-        flow["remote"]: flow for flow in told if not flow["closed"] and flow["bytes_in"] and flow["bytes_out"]
-    }
-
-
-def routes_of(lab: Lab, node: str) -> int:
-    """How many networks a BIRD of ours knows."""
-    told = lab.exec(node, ["birdc", "-s", CONTROL, "show", "route", "count"]).stdout
-    found = re.search(r"(\d+) of \d+ routes", told)
-    return int(found[1]) if found else -1
 
 
 def test_sessions_outlive_the_host_of_their_router(lab: Lab, tmp_path: Path) -> None:
@@ -368,13 +217,3 @@ def test_a_collision(lab: Lab, tmp_path: Path) -> None:
         for process in running:
             process.kill()
             process.wait()
-
-
-def spoken(lab: Lab, address: str, times: int) -> None:
-    """Wait until the peer there was sent so many KEEPALIVEs more."""
-
-    def sent() -> int:
-        return int(flows(lab, "primary")[address]["local_snd_nxt"])
-
-    first = sent()
-    await_condition(lambda: (sent() - first) % (1 << 32) >= times * KEEPALIVE, 20, "KEEPALIVEs")
