@@ -15,11 +15,12 @@ from typing import Any
 import click
 
 from lab import experiment
-from lab.errors import LabError, require_root
+from lab.errors import LabError
 from lab.experiment import DISTURBANCES, TCP_OPTIONS, Case, Outcome
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.network import CLIENT
+from lab.rootless import become_root
 from lab.segments import Segment
 from lab.study.cli import find
 from lab.study.scene import Scene, scenes_of
@@ -285,7 +286,7 @@ def campaign(
     families = [int(one) for one in family]
     with TemporaryDirectory(prefix="fttcp-campaign-") as scratch:
         try:
-            require_root()
+            become_root(name=name)
             Path(scratch).chmod(0o755)  # some make their files as a user of their own
             scenes = scenes_of(find(file), Path(scratch)) if file else {}
             known, sets = (list(scenes), {}) if scenes else (list(WORKLOADS), SETS)

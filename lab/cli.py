@@ -19,13 +19,14 @@ from lab import links, wire
 from lab.calibrate import calibrate as measure_links
 from lab.campaign import campaign
 from lab.endure import endure
-from lab.errors import LabError, require_root
+from lab.errors import LabError
 from lab.faults import make_fault
 from lab.firewalls import RULE_ACTS
 from lab.groups import groups
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.network import ALL_NODES, ARBITERS, LINKS, NODES
+from lab.rootless import become_root
 from lab.study.cli import client, compare, new, run_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -63,7 +64,7 @@ def lab_command(function: Command) -> Command:
     @functools.wraps(function)
     def wrapper(*args: Any, name: str, **kwargs: Any) -> Any:
         try:
-            require_root()
+            become_root(name=name)
             return function(*args, lab=Lab(name), **kwargs)
         except LabError as error:
             raise click.ClickException(str(error)) from error
@@ -343,12 +344,12 @@ def logs(lab: Lab, host: str, follow: bool) -> None:
 
 
 @lab.command()
-@lab_command
-def shell(lab: Lab) -> None:
+@click.option("--name", callback=_which, help=_NAME_HELP)
+def shell(name: str) -> None:
     """Do the other commands at a prompt, with completion."""
     from lab.shell import run
 
-    run(globals()["lab"], lab.name)
+    run(lab, name)
 
 
 for _command in (campaign, endure, groups, run_command, new, compare, client):

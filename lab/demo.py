@@ -15,11 +15,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from lab.download import make_file, receive
-from lab.errors import LabError, require_root
+from lab.errors import LabError
 from lab.faults import make_fault
 from lab.hosts import Host
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
+from lab.rootless import become_root
 from lab.scenes import PAYLOAD, SCENES, Scene
 from lab.status import newest_takeover
 
@@ -99,7 +100,7 @@ def demo(as_json: bool, size: int, fault: str, scene: str | None) -> None:
     """
     console = Console(quiet=as_json)
     try:
-        require_root("the demo")
+        become_root("the demo")
         result = run(Lab(f"demo-{os.getpid()}"), size, fault, console, SCENES[scene or "http"])
     except LabError as error:
         if not as_json:

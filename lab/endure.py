@@ -15,13 +15,14 @@ import click
 
 from lab import experiment
 from lab.campaign import FAULTS
-from lab.errors import LabError, require_root
+from lab.errors import LabError
 from lab.experiment import DISTURBANCES, Case, start_client
 from lab.failures import NOT_PROTECTED, in_state, pause
 from lab.hosts import await_condition
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.network import NODES
+from lab.rootless import become_root
 from lab.workloads.registry import serve_specs
 
 WORKLOADS = ("paced-down", "echo")
@@ -126,7 +127,7 @@ def endure(
         raise click.BadParameter(f"{', '.join(unknown)}: unknown; wanted: {', '.join(FAULTS)}")
     lab = Lab(name)
     try:
-        require_root()
+        become_root(name=name)
         lab.up(serve_specs(WORKLOADS), (f"limits.renew_flow_bytes={LOG_BYTES}", *settings))
         try:
             with TemporaryDirectory() as directory:

@@ -1,6 +1,6 @@
 """What other programs do to the firewall and the rules of routing of a node, and how it is undone.
 
-Files of ufw and firewalld are copies of the machine's, in the host's own directory. Both let in what
+Files of ufw are as packaged, those of firewalld the lab's own, in the host's directory. Both let in what
 docs/operations.md says that a node needs, and refuse what they take for invalid, as they do by default.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 from lab.errors import LabError
 from lab.hosts import Host, await_condition
@@ -143,7 +142,9 @@ def _ufw(lab: Lab, host: Host) -> None:
     """Enable ufw, and reload it."""
     files = host.home / "ufw"
     shutil.rmtree(files, ignore_errors=True)
-    shutil.copytree("/etc/ufw", files / "etc")
+    shutil.copytree("/usr/share/ufw", files / "etc")  # as packaged: the machine's may be read by root only
+    shutil.copyfile("/etc/ufw/sysctl.conf", files / "etc" / "sysctl.conf")
+    (files / "etc" / "applications.d").mkdir()
     shutil.copyfile("/etc/default/ufw", files / "default")
     script = ["unshare", "--mount", "sh", "-ec", _UFW, "ufw", str(files)]
     _run(lab, host, [*script, *NETWORKS[4], *NETWORKS[6]])
@@ -154,8 +155,7 @@ def _firewalld(lab: Lab, host: Host) -> None:
     files = host.home / "firewalld"
     shutil.rmtree(files, ignore_errors=True)
     (files / "zones").mkdir(parents=True)
-    settings = Path("/etc/firewalld/firewalld.conf").read_text()
-    (files / "firewalld.conf").write_text(settings.replace("IPv6_rpfilter=yes", "IPv6_rpfilter=no"))
+    (files / "firewalld.conf").write_text("DefaultZone=public\nIPv6_rpfilter=no\n")
     accepted = [
         f'  <rule family="ipv{version}"><source address="{network}"/><accept/></rule>'
         for version, networks in NETWORKS.items()

@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from lab.crowd import WITHIN_S, Crowd, Status
-from lab.errors import LabError, require_root
+from lab.errors import LabError
 from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.interrupt import signals_interrupt
 from lab.network import NODES
 from lab.nodeconfig import PRIORITIES
+from lab.rootless import become_root
 
 Report = dict[str, Any]
 
@@ -141,7 +142,7 @@ def groups(
     of the host that serves all of them."""
     pair = _Pair(name, count, each, **_settings(heartbeat_ms, misses, settings))
     try:
-        require_root()
+        become_root(name=name)
         try:
             report = measure(pair, crashes, seconds)
         finally:

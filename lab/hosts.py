@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
-from lab.state import ProcessId
+from lab.state import LABS, ProcessId
 
 CLONE_NEWPID = 0x20000000
 FRESH_AT_START = ("run", "var-lib-nginx")
@@ -47,7 +48,8 @@ def _make_run(home: Path) -> None:
     wait for the file system."""
     room = shutil.disk_usage(_MEMORY).free if _MEMORY.is_dir() else 0
     inside = _MEMORY / "-".join(home.parts[1:])
-    if home.is_relative_to("/run") and not os.path.ismount("/run") and room >= _RUN_BYTES:
+    in_memory = home.is_relative_to("/run") and os.path.ismount("/run")
+    if home.is_relative_to(LABS) and not in_memory and room >= _RUN_BYTES:
         shutil.rmtree(inside, ignore_errors=True)
         inside.mkdir(mode=0o755)
         (home / "run").symlink_to(inside)
@@ -126,8 +128,18 @@ class Host:
         self.require_alive()
         directory = str(cwd) if cwd is not None else self._own_cwd()
         enter = ["nsenter", "-t", str(self.init.pid), "-n", "-m", f"--wdns={directory}", "--", *argv]
-        with _children_in_pid_namespace(self.init.pid):
-            return Process(enter, **options)
+        with ThreadPoolExecutor(1) as maker:  # a thread whose children are born there, and which then ends
+            return maker.submit(self._popen_there, enter, options).result()
+
+    def _popen_there(self, argv: Sequence[str], options: dict[str, Any]) -> Process:
+        namespace = os.open(f"/proc/{self.init.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _libc.setns(namespace, CLONE_NEWPID) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, f"setns: {os.strerror(number)}")
+        finally:
+            os.close(namespace)
+        return Process(argv, **options)
 
     def run(self, argv: Sequence[str], *, text_input: str | None = None) -> str:
         """Run a tool on this host's network (with the machine's files) and return what it prints.
@@ -213,30 +225,6 @@ def at_the_latest(seconds: float, act: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-@contextmanager
-def _children_in_pid_namespace(pid: int) -> Iterator[None]:
-    """Let children that this thread starts be born in the pid namespace of process `pid`."""
-    own = os.open("/proc/thread-self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        other = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(other)
-        finally:
-            os.close(other)
-        try:
-            yield
-        finally:
-            _setns(own)
-    finally:
-        os.close(own)
-
-
-def _setns(fd: int) -> None:
-    if _libc.setns(fd, CLONE_NEWPID) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"setns: {os.strerror(number)}")
 
 
 def _namespace_of(pid: int) -> str | None:

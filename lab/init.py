@@ -19,7 +19,10 @@ CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x1000, 0x4000, 0x40000
 
 PRIVATE_TREES = {"var-log": "/var/log", "srv": "/srv", "var-lib-nginx": "/var/lib/nginx", "run": "/run"}
-"""Directory of the host -> where the host sees it. /run comes last: it hides the lab's own directory."""
+"""Directory of the host -> where the host sees it. /run comes last: it may hide the lab's own directory."""
+
+UNKNOWN = 65534
+"""What owns whatever belongs to users that are not in our user namespace."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,7 +44,10 @@ def _copy_empty_directories(source: Path, target: Path) -> None:
             (target / entry.name).mkdir()
             shutil.copystat(entry, target / entry.name)
             owner = entry.stat()
-            os.chown(target / entry.name, owner.st_uid, owner.st_gid)
+            if UNKNOWN in (owner.st_uid, owner.st_gid):
+                (target / entry.name).chmod(0o1777)
+            else:
+                os.chown(target / entry.name, owner.st_uid, owner.st_gid)
 
 
 def _set_up_files(home: Path) -> None:
@@ -49,8 +55,6 @@ def _set_up_files(home: Path) -> None:
     _mount("none", "/", "", MS_REC | MS_PRIVATE)
     _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     _mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    inner_home = home / "run" / home.relative_to("/run")
-    inner_home.mkdir(parents=True, exist_ok=True)
     for name, target in PRIVATE_TREES.items():
         source = home / name
         source.mkdir(exist_ok=True)
@@ -61,8 +65,22 @@ def _set_up_files(home: Path) -> None:
         if name == "run":
             (source / "lock").mkdir(exist_ok=True)
             (source / "lock").chmod(0o1777)
-            _mount(str(home), str(inner_home), "", MS_BIND)
+            if home.is_relative_to("/run"):
+                inner_home = source / home.relative_to("/run")
+                inner_home.mkdir(parents=True, exist_ok=True)
+                _mount(str(home), str(inner_home), "", MS_BIND)
         _mount(str(source), target, "", MS_BIND | MS_REC)
+
+
+def _show_accounts(home: Path) -> None:
+    """Of a user namespace root may not read the machine's passwords: here nobody has one."""
+    machine, own = Path("/etc/shadow"), home / "shadow"
+    if not machine.exists() or os.access(machine, os.R_OK):
+        return
+    names = (line.partition(":")[0] for line in Path("/etc/passwd").read_text().splitlines())
+    own.write_text("".join(f"{name}:*:::::::\n" for name in names))
+    own.chmod(0o600)
+    _mount(str(own), str(machine), "", MS_BIND)
 
 
 def _hold(home: Path) -> None:
@@ -71,6 +89,7 @@ def _hold(home: Path) -> None:
     if not sys.stdin.readline():
         sys.exit(1)
     _set_up_files(home)
+    _show_accounts(home)
     print("ready", flush=True)
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +31,7 @@ from lab.nodeconfig import (
     write_node_files,
     write_witness_files,
 )
+from lab.rootless import become_root, in_child
 from lab.state import LABS, HostRecord, LabState, ProcessId, directory, locked
 from lab.status import Status, condition_of, groups_of, summary
 
@@ -416,11 +419,20 @@ def rehearse(serve: Sequence[str], settings: Sequence[str], arbiter: str, nodes:
 
 
 def remove_stale(kind: str) -> None:
-    """Remove the labs KIND-PID or KIND-PID-... whose maker, of that PID, was killed: nobody else will."""
+    """Remove the labs KIND-PID or KIND-PID-... whose maker, of that PID, was killed: nobody else will. To be
+    called before `become_root`: each may be in a user namespace of its own."""
     for home in LABS.glob(f"{kind}-*"):
         owner = home.name.removeprefix(f"{kind}-").partition("-")[0]
         if home.is_dir() and owner.isdecimal() and not Path("/proc", owner).exists():
-            Lab(home.name).down()
+            if os.geteuid() == 0:
+                Lab(home.name).down()
+            else:
+                in_child(partial(_remove, home.name))
+
+
+def _remove(name: str) -> None:
+    become_root(name=name)
+    Lab(name).down()
 
 
 def _write_files(home: Path, state: LabState) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import cmd
+import os
 import shlex
 import sys
 from collections.abc import Iterator
 
 import click
 from click.shell_completion import ShellComplete
+
+from lab.rootless import in_child
 
 LEAVE = ("exit", "quit", "EOF")
 
@@ -39,6 +42,12 @@ class Shell(cmd.Cmd):
         return False
 
     def _run(self, words: list[str]) -> None:
+        if os.geteuid() == 0:
+            self._do(words)
+        else:
+            in_child(lambda: self._do(words))  # each becomes root of its own: the lab may be another one
+
+    def _do(self, words: list[str]) -> None:
         try:
             self._commands.main(["--name", self._name, *words], prog_name="fttcp lab", standalone_mode=False)
         except click.ClickException as error:

@@ -19,7 +19,22 @@ from typing import Any, TextIO
 
 from lab.errors import LabError
 
-LABS = Path("/run/fttcp-lab")
+
+def _place() -> Path:
+    """Where labs are: root's in /run, others' in a directory of their own. Servers of any user reach it in
+    the hosts, where /run is another one."""
+    uid = os.geteuid()
+    if uid == 0:
+        return Path("/run/fttcp-lab")
+    own = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if own.is_relative_to("/run") and own.is_dir() and own.stat().st_uid == uid:
+        return own / "fttcp-lab"
+    return Path(f"/tmp/fttcp-lab-{uid}")
+
+
+PLACE = "FTTCP_LABS"
+"""In the environment of those who have become root: where their labs are all the same."""
+LABS = Path(os.environ.get(PLACE) or _place())
 NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 
@@ -176,6 +191,8 @@ def locked(name: str) -> Iterator[None]:
 def _acquire(path: Path) -> TextIO:
     """Open and lock the file `path`; one that was removed while we waited is no lock: try again."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent.lstat().st_uid != os.geteuid():
+        raise LabError(f"{path.parent}: it belongs to somebody else; remove it")
     while True:
         handle = path.open("w")
         fcntl.flock(handle, fcntl.LOCK_EX)

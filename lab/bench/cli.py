@@ -21,7 +21,7 @@ from lab.bench.scenario import Block, chosen
 from lab.bench.scenarios import POOLS, SCENARIOS
 from lab.bench.scenarios.about import ABOUT
 from lab.bench.systems import CROSSED_FLOORS, SYSTEMS
-from lab.errors import LabError, require_root
+from lab.errors import LabError
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import remove_stale
 
@@ -168,7 +168,11 @@ def bench(
 @signals_interrupt()
 def _measure(runner: Runner, output: Output) -> None:
     """Run, show and keep the results; what there is of them also when it is interrupted."""
-    require_root("the bench")
+    if os.geteuid() != 0:
+        raise LabError(
+            "the bench needs root: run it with sudo; a user namespace has no real-time priority, so its "
+            "figures would be others"
+        )
     complete = False
     try:
         programs.build()

@@ -20,6 +20,7 @@ from lab.hosts import await_condition
 from lab.mininet.parts import PairTopo, ServiceNode, WireLink, client_names, give_addresses
 from lab.network import NODES
 from lab.nodeconfig import DEFAULT_SERVE, GROUP, write_node_files
+from lab.rootless import become_root
 from lab.status import is_synced
 from lab.wire import Terms
 
@@ -30,10 +31,10 @@ _INSIDE = "FTTCP_MININET_INSIDE"
 
 def go_private() -> None:
     """Go on in network, mount and pid namespaces of one's own, which end with this script: nothing of the
-    machine's network is touched, and nothing is left behind. To be called first; the script begins anew."""
-    if os.geteuid() != 0:
-        sys.exit("mininet needs root")
+    machine's network is touched, and nothing is left behind. To be called first; the script begins anew.
+    Raises LabError for whoever may not."""
     if not is_private():
+        become_root("mininet")
         namespaces = ["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
         os.environ[_INSIDE] = "1"
         os.execvp("unshare", ["unshare", *namespaces, sys.executable, *sys.argv])

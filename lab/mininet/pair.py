@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The pair in mininet: a download that outlives a fault of the host that serves it, and a plot of it.
 
-Run as root with the system's python3 (Debian's python3 has mininet, package `mininet`):
+Run it with the system's python3 (Debian's python3 has mininet, package `mininet`):
 
     lab/mininet/pair.py [--fault crash-host] [--size BYTES] [--json] [--points FILE.csv] [--switch ovs]
 

@@ -27,14 +27,15 @@ _START_S = 5.0
 
 class ServiceNode(Node):  # type: ignore[misc]
     """A host that runs `fttcp node`. ``home``: a directory of its own, with node.toml and root/, the working
-    directory of servers; its /run is there, too."""
+    directory of servers; its /run and scratch files of nginx are there, too."""
 
     def __init__(self, name: str, home: str | Path, **params: Any) -> None:
         self.home = Path(home)
         self.daemon: subprocess.Popen[bytes] | None = None
         for part in ("root", "run/lock"):
             (self.home / part).mkdir(parents=True, exist_ok=True)
-        super().__init__(name, privateDirs=[("/run", f"{self.home}/run")], **params)
+        own = [(tree, f"{self.home}{tree}") for tree in ("/run", "/var/lib/nginx") if Path(tree).is_dir()]
+        super().__init__(name, privateDirs=own, **params)
 
     def start_daemon(self) -> None:
         """Start the daemon; its output goes to node.log in `home`."""

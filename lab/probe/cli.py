@@ -15,13 +15,14 @@ from typing import Any
 import click
 
 from fttcp.config.schema import GroupSection
-from lab.errors import LabError, require_root
+from lab.errors import LabError
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.nodeconfig import parse_serve
 from lab.probe import recording, scripts
 from lab.probe.judge import Compared, Verdict
 from lab.probe.run import Input, Probe, Run, generated, steps_of
+from lab.rootless import become_root
 
 FITS, WITH_LOCKSTEP, PARTLY, UNFIT = 0, 10, 11, 12
 """Exit status."""
@@ -137,7 +138,7 @@ def probe_server(command: tuple[str, ...], as_json: bool, **options: Any) -> Non
     be followed); 1 the probe failed, 2 a wrong option.
     """
     try:
-        require_root("the probe")
+        become_root("the probe")
         runs = _runs(command, as_json, **options)
     except LabError as error:
         raise click.ClickException(str(error)) from error

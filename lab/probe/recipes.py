@@ -27,10 +27,10 @@ GIT_FILE_BYTES = 50_000
 ROWS = 300_000
 _CURL = "curl -sSkf --max-time 60"
 _SSH = (
-    "ssh -q -i /tmp/fttcp-probe-ssh -o IdentitiesOnly=yes -o StrictHostKeyChecking=no "
+    "ssh -q -i /run/fttcp-probe-ssh -o IdentitiesOnly=yes -o StrictHostKeyChecking=no "
     "-o UserKnownHostsFile=/dev/null root@$SERVICE4"
 )
-_KEY = "install -m 600 {files}/client /tmp/fttcp-probe-ssh"
+_KEY = "install -m 600 {files}/client /run/fttcp-probe-ssh"
 
 Prepare = Callable[[Path], bytes]
 """Writes files to a directory; returns what `stream` prints, b"" if that is not known."""

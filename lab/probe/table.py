@@ -21,7 +21,7 @@ from pathlib import Path
 from fttcp.config.program import obstacles
 from lab.demo import FaultInTheMiddle
 from lab.download import receive
-from lab.errors import LabError, require_root
+from lab.errors import LabError
 from lab.faults import make_fault
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
@@ -31,6 +31,7 @@ from lab.probe.judge import Verdict
 from lab.probe.recipes import RECIPES, Recipe
 from lab.probe.run import PLACE, Input, Probe, Run, generated, removed_for_certain
 from lab.probe.scripts import TLS_PORTS
+from lab.rootless import become_root
 
 MBIT = 40.0
 """The client's link, so that a download takes some seconds."""
@@ -234,7 +235,7 @@ def main() -> None:
     if options.list:
         print("\n".join(RECIPES))
         return
-    require_root("the table")
+    become_root("the table")
     rows = []
     for name in options.names or RECIPES:
         print(f"{name} ...", file=sys.stderr, flush=True)

@@ -42,7 +42,10 @@ def rules(addresses: list[str]) -> None:
 def listen() -> socket.socket:
     """Open the group; whole packets, each at once."""
     log = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-    log.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    try:
+        log.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    except PermissionError:  # in a user namespace: as much as net.core.rmem_max allows
+        log.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
     for kind, value in (_BIND, _MODE, _THRESHOLD):
         attribute = struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
         body = struct.pack("!BBH", socket.AF_UNSPEC, 0, GROUP) + attribute

@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lab.bench.plot import PlotError, require_matplotlib
-from lab.errors import LabError, require_root
+from lab.errors import LabError
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import remove_stale
+from lab.rootless import become_root
 from lab.study import figures, page
 from lab.study.folder import Folder, Row
 from lab.study.plan import Run, named, read, runs
@@ -91,7 +92,6 @@ def run_command(
             return
         if experiment is None:
             raise click.UsageError("which EXPERIMENT? --list names those that come with fttcp")
-        require_matplotlib()
         file = find(experiment)
         told: dict[str, Any] = {"repetitions": repetitions, "seconds": seconds, "seed": seed}
         changes = {key: value for key, value in told.items() if value is not None}
@@ -103,7 +103,10 @@ def run_command(
             if read(folder.path / "study.toml").sweep != study.sweep:
                 raise LabError(f"{folder.path}: its runs have swept something else; see its study.toml")
         else:
-            require_root()
+            remove_stale(LABS_NAME)
+            become_root()
+        require_matplotlib()  # has threads: not before
+        if not report_only:
             rehearse_all(study, str(file))
             overrides = "".join(f"# --{key} {value}\n" for key, value in changes.items())
             folder.begin(overrides + file.read_text(encoding="utf-8"))
@@ -127,7 +130,6 @@ def show(study: Study, folder: Folder) -> Path:
 @signals_interrupt()
 def _run_all(study: Study, folder: Folder, wanted: list[Run], as_json: bool) -> None:
     """Do what is not done yet. An interrupt or SIGTERM ends it, and the lab is removed."""
-    remove_stale(LABS_NAME)
     done = {row["run"] for row in folder.rows() if "error" not in row}
     left = [run for run in wanted if run.number not in done]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

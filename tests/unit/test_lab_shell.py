@@ -34,7 +34,7 @@ def test_the_shell_has_its_signals_back_after_a_command(monkeypatch: pytest.Monk
             return Process(argv)
 
     monkeypatch.setattr("lab.cli.Lab", Here)
-    monkeypatch.setattr("lab.cli.require_root", lambda: None)
+    monkeypatch.setattr("lab.cli.become_root", lambda name: None)
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     Shell(lab, "x").onecmd("exec client true")
