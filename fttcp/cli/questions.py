@@ -169,13 +169,13 @@ def _lane_lines(group: dict[str, Any]) -> list[str]:
 def _stored_lines(group: dict[str, Any]) -> list[str]:
     """Return how many requests are known, whose replies are stored, and what is wrong with that."""
     stored = group.get("stored")
-    if stored is None or not (stored["requests"] or stored["trouble"]):
+    if stored is None or not (stored["requests"] or stored["trouble"] or stored["behind"]):
         return []
     known = f"{stored['requests']} requests, {stored['file_bytes']} bytes on the disk"
     if stored["trouble"]:
         return [f"  STORED       {known}, which takes no more: {stored['trouble']}"]
-    behind = group["engine_mode"] == "paired" and not stored["in_step"]
-    return [f"  stored       {known}{'; the backup has not all yet' if behind else ''}"]
+    behind = f"; the backup has not all: {stored['behind']}" if stored["behind"] else ""
+    return [f"  {'STORED' if behind else 'stored'}       {known}{behind}"]
 
 
 def _history_lines(history: dict[str, Any] | None) -> list[str]:

@@ -20,6 +20,7 @@ from fttcp.face.monitoring import Pages
 from fttcp.face.operations import Adapters, Operations
 from fttcp.face.systemd import Notifier
 from fttcp.group.group import GroupRuntime
+from fttcp.group.shown import as_what
 from fttcp.planes.clocks import Clocks
 from fttcp.report.events import Event
 from fttcp.report.reporting import Reporting
@@ -197,7 +198,8 @@ class Frontend:
 
     def _summary(self) -> str:
         """Return all groups' roles in one line."""
-        return "; ".join(f"{name}: {group.as_what()}" for name, group in self.groups.items())
+        groups = self.groups.items()
+        return "; ".join(f"{name}: {as_what(group.machine, group.fenced)}" for name, group in groups)
 
     def _feed_watchdog(self) -> None:
         """Tell systemd that the loop turns, three times as often as it wants to hear so."""

@@ -396,6 +396,17 @@ _GAUGES: Table = (
         _of_engine(lambda group: [((), group["stored"]["in_step"])]),
     ),
     (
+        "stored_trouble",
+        "1 while they cannot be stored: on this node's disk, or a primary's backup has not stored all",
+        ("where",),
+        _of_engine(
+            lambda group: [
+                (("here",), bool(group["stored"]["trouble"])),
+                (("backup",), bool(group["stored"]["behind"])),
+            ]
+        ),
+    ),
+    (
         "flow_memory_bytes",
         "Memory of what is known of connections and UDP sessions",
         (),

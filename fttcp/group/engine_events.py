@@ -16,6 +16,7 @@ from fttcp.planes.base import (
     Intrusion,
     LaneRefusal,
     Reason,
+    StoredLag,
     StoredNews,
     Unrenewable,
 )
@@ -63,18 +64,47 @@ def why_no_spool(error: int) -> str:
     return words.get(error, os.strerror(error)) if error else ""
 
 
+_STORES = {
+    errno.ETIMEDOUT: "the disk does not answer",
+    errno.EPROTO: "it is of another release: move it away, and requests in it may be executed again",
+    errno.EWOULDBLOCK: "another process has the directory, or had it and still waits for its disk",
+}
+_LAGS = {
+    StoredLag.NO_LAG: "",
+    StoredLag.CATCHES_UP: "it is being sent what there is",
+    StoredLag.LATE: "it did not store a request within detach_after_ms",
+    StoredLag.NO_LANE: "the bulk lane is down",
+    StoredLag.SAYS_NOTHING: "it does not say what it has stored: is it of another release?",
+}
+
+
+def why_not_stored(error: int) -> str:
+    """Say what keeps requests from being stored, or read: ``stored_trouble`` of an engine's status."""
+    return _STORES.get(error, os.strerror(error)) if error else ""
+
+
+def why_behind(lag: int, error: int) -> str:
+    """Say why a backup has not stored all: ``stored_lag``, ``stored_peer_trouble`` of an engine's status."""
+    return _LAGS.get(StoredLag(lag), f"its disk: {why_not_stored(error)}")
+
+
 def stored_told(event: EngineEvent) -> tuple[str, dict[str, Any]]:
     """Return level and fields of an event about stored replies."""
     news = StoredNews(event.reason)
-    level = "info" if news in (StoredNews.GOOD, StoredNews.IN_STEP) else "warning"
+    level = "info" if news in (StoredNews.GOOD, StoredNews.IN_STEP, StoredNews.READ) else "warning"
     fields: dict[str, Any] = {"what": news.name.lower().replace("_", "-")}
     match news:
         case StoredNews.TROUBLE:
-            fields["why"] = os.strerror(event.value)
+            fields["why"] = why_not_stored(event.value)
         case StoredNews.CUT:
             fields["bytes"] = event.value
-        case StoredNews.IN_STEP:
+        case StoredNews.IN_STEP | StoredNews.READ:
             fields["requests"] = event.value
+        case StoredNews.BEHIND:
+            fields["why"] = why_behind(event.link, event.value)
+        case StoredNews.UNREAD:
+            file = {"file": f"stored-{event.value:016x}"} if event.value else {}
+            fields |= {"why": why_not_stored(event.link), **file}
     return level, fields
 
 

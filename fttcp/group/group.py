@@ -41,6 +41,7 @@ from fttcp.group.shown import (
     ownership_shown,
     shown_first,
 )
+from fttcp.group.stored import StoredReplies
 from fttcp.group.takeovers import Takeovers
 from fttcp.group.waiting import FENCED, differences, near, waits
 from fttcp.network.ground import Ground
@@ -50,7 +51,6 @@ from fttcp.ownership import events as ev
 from fttcp.ownership.model import Phase, Refusal, Role, Settings
 from fttcp.ownership.pair import NEVER_NS, PairMachine
 from fttcp.ownership.versions import common
-from fttcp.ownership.view import Peer
 from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind, HistoryFailure
 from fttcp.planes.clocks import Clocks
 from fttcp.planes.mirror import MirrorProbe
@@ -113,7 +113,7 @@ class GroupRuntime:
         self.finished = asyncio.Event()
         self._history = history
         self._ownership = Ownership(
-            arbiter, self.name, keep_epoch, self._answered, self._fail, self.readiness, self.note
+            arbiter, self.name, keep_epoch, self._answered, self.fail, self.readiness, self.note
         )
         self._on_lapse = on_lapse
         self._loop = asyncio.get_running_loop()
@@ -130,6 +130,7 @@ class GroupRuntime:
             lambda: 0 if self._mirror is None else self._mirror.number,
             lambda: None if self.clocks is None else self.clocks.word,
         )
+        self.stored = StoredReplies(machine, engine, self._hearing, self._saying, self.readiness, self.note)
         self._mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
         self._commits = ChannelWatch()
         self._clients = Clients(machine, engine)
@@ -137,7 +138,7 @@ class GroupRuntime:
             self, self._hearing, self._claims, self._takeovers, shape_routes, mirror_to, keep_maintenance
         )
         self._orders = Orders(
-            self, self._saying, self._ownership, self._last_words, self._takeovers, self._late, self._fail
+            self, self._saying, self._ownership, self._last_words, self._takeovers, self._late, self.fail
         )
         self._started = self._closed = False
 
@@ -191,6 +192,9 @@ class GroupRuntime:
     def use(self, settings: EngineSettings, learning: bool) -> None:
         """Go by these settings of the engine; ``learning``: with an adaptive detector."""
         self.end_grace_ns = settings.end_grace_ns
+        self.stored.use(settings.stored)
+        if settings.stored is not None:  # the engine tells before its start that it has read what is stored
+            self._loop.add_reader(self.engine.event_fd(), self._drain)
         self._saying.service_mac = settings.service_mac if any(settings.service_mac) else b""
         if learning and self.detectors is None:
             self.detectors = Detectors(self.engine, settings)
@@ -313,8 +317,10 @@ class GroupRuntime:
                 self._on_lapse()
             case EventKind.HISTORY_FAILED:
                 self._step(ev.HistoryFailed(HistoryFailure(event.value)))
+            case EventKind.STORED if not self._closed and self.stored.take(event):
+                self._step(ev.SwitchoverRequested(secrets.randbits(63) | 1))
             case EventKind.ERROR:
-                self._fail(f"the engine cannot go on: error {event.value} at {event.reason}")
+                self.fail(f"the engine cannot go on: error {event.value} at {event.reason}")
 
     def _lose_peer(self, event: EngineEvent) -> None:
         """The grant is withdrawn; then look whether a heartbeat has come in spite of all."""
@@ -385,7 +391,7 @@ class GroupRuntime:
             self.feed(ev.LeaseSeen(self.engine.lease_left_ns()))
         self.feed(ev.DeadlineReached())
 
-    def _fail(self, why: str) -> None:
+    def fail(self, why: str) -> None:
         """This group cannot go on here: close its engine, so that the peer finds it silent."""
         self.close()
         self._late.put(do.Fence(why))
@@ -415,17 +421,12 @@ class GroupRuntime:
         self.readiness.hold("role", why, told=False)
         self.readiness.hold("settings", differences(self.machine))
         self.readiness.hold("claims", self._claims.settle(), told=False)
+        self.stored.look()
 
     @property
     def fenced(self) -> bool:
         """True when the group cannot go on in this daemon."""
         return self._closed or self.machine.phase is Phase.FENCED
-
-    def as_what(self) -> str:
-        """Return role and mode, as people read them."""
-        machine = self.machine
-        role = "fenced" if self.fenced else machine.role.value
-        return f"{role} ({machine.mode.value}{', PAUSED' if machine.paused else ''})"
 
     def owner(self) -> str | None:
         """Return the name of the node that serves the group, as far as this one knows."""
@@ -437,7 +438,7 @@ class GroupRuntime:
 
     def status(self) -> dict[str, Any]:
         """Return the group's part of ``status``."""
-        machine, server, peer = self.machine, self.server, self._peer()
+        machine, server, peer = self.machine, self.server, shown_first(self.machine)
         self.look()
         base: dict[str, Any] = {
             **machine_shown(machine, peer, self.fenced, self._hearing.releases),
@@ -460,9 +461,6 @@ class GroupRuntime:
         if self.recorder is not None:
             base["recording"] = self.recorder.shown()
         return base | {"ready": is_ready(base)}
-
-    def _peer(self) -> Peer:
-        return shown_first(self.machine)
 
     def links_up(self, peer: int) -> list[int]:
         """Return the links on which this group hears a peer."""

@@ -15,6 +15,7 @@ from fttcp.group.hearing import Hearing
 from fttcp.group.kept import Kept
 from fttcp.group.serving import Serving
 from fttcp.group.shown import shown_first, unfit_shown
+from fttcp.group.stored import StoredReplies
 from fttcp.group.takeovers import Takeovers
 from fttcp.ownership import commands as do
 from fttcp.ownership.model import Cause, Mode, Phase, Role
@@ -59,6 +60,7 @@ class Told(Protocol):
     common: Common
     server: Caretaker | None
     serving: Serving
+    stored: StoredReplies
     finished: asyncio.Event
 
     def note(self, kind: str, level: str = "info", **fields: Any) -> None: ...
@@ -144,6 +146,7 @@ class Late:
                 self._mirror_to(peer)
             case do.NoteTakeover(cause=cause, epoch=epoch):
                 group.note("takeover", "warning", cause=cause, epoch=epoch)
+                group.stored.taken_over()
             case do.ShapeRoutes(backup=backup):
                 self._shape_routes(backup)
             case do.RestartServer():

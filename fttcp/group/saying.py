@@ -28,6 +28,8 @@ class Saying:
         """Of the group; b'': that of the interface."""
         self.adapters: tuple[codec.AdapterWord, ...] = ()
         """Of the node."""
+        self.stored_behind = False
+        """The backup has not stored all replies that this primary has."""
         self._said: Body | None = None
         self._granted = 0
         self.closed = False
@@ -41,7 +43,8 @@ class Saying:
         """Something beside the body has changed."""
         if self._said is not None and not self.closed:
             aside = codec.Aside(
-                *(self.key_ids(), self._mac(), self.service_mac, self._probe(), self._clock(), self.adapters)
+                *(self.key_ids(), self._mac(), self.service_mac, self._probe(), self._clock(), self.adapters),
+                self.stored_behind,
             )
             self._engine.publish(codec.encode(self._said, aside), self._granted)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fttcp import __version__
-from fttcp.group.engine_events import why_no_history, why_no_spool, why_whole
+from fttcp.group.engine_events import (
+    why_behind,
+    why_no_history,
+    why_no_spool,
+    why_not_stored,
+    why_whole,
+)
 from fttcp.network.owner import Standing
 from fttcp.ownership.model import NS_PER_MS, EngineMode, Lease, Mode, Phase, Role
 from fttcp.ownership.pair import PairMachine
@@ -45,6 +50,12 @@ def shown_first(machine: PairMachine) -> Peer:
     if partner is not None and (machine.session or owner is None):
         return partner
     return owner or machine.view.peers[0]
+
+
+def as_what(machine: PairMachine, fenced: bool) -> str:
+    """Return role and mode, as people read them."""
+    role = "fenced" if fenced else machine.role.value
+    return f"{role} ({machine.mode.value}{', PAUSED' if machine.paused else ''})"
 
 
 def machine_shown(
@@ -165,7 +176,8 @@ def engine_shown(engine: Engine, peer: int) -> dict[str, Any]:
             "file_bytes": status.stored_file_bytes,
             "waiting": status.stored_waiting,
             "in_step": bool(status.stored_in_step),
-            "trouble": os.strerror(status.stored_trouble) if status.stored_trouble else "",
+            "behind": why_behind(status.stored_lag, status.stored_peer_trouble),
+            "trouble": why_not_stored(status.stored_trouble),
         },
         "history": {
             "bytes": status.history_bytes,

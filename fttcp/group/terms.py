@@ -13,6 +13,8 @@ from fttcp.group.secrets import Secrets
 from fttcp.ownership.terms import MOST, UNTOLD, Term
 
 _BYTES = 3
+_STORED_FORM = 2
+"""Of what nodes tell each other of stored replies: those of different ones form no pair."""
 _SYSCTLS = Path("/proc/sys/net/ipv4")
 
 
@@ -43,7 +45,7 @@ def terms(config: Config, group: GroupSection, secrets: Secrets) -> tuple[int, .
         Term.OPENS: sorted(group.opened_ports),
         Term.MAC: (group.mac or "").lower(),
         Term.PLACEMENT: _placement(config, group),
-        Term.STORED_REPLIES: group.stored_replies,
+        Term.STORED_REPLIES: group.stored_replies and (_STORED_FORM, group.stored_replies),
     }
     digests = {term: _digest(value) for term, value in values.items()} | {Term.ARBITER: _arbiter(config)}
     told = {term: max(digest, UNTOLD + 1) for term, digest in digests.items()}

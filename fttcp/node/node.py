@@ -190,7 +190,7 @@ class Node:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._room.look()  # before any server starts
         for name in self._groups:
-            await self._start_group(name)
+            await self._begin(name)
         self._adapters.ask_references()
         gc.collect()
         gc.freeze()
@@ -237,6 +237,24 @@ class Node:
         group.server = make_caretaker(self._config, section, group)
         group.lockstep = lockstep.place(self._config, section)
         self._house.take_ground(name, await self._network.ground(name))
+
+    async def _begin(self, name: str) -> None:
+        """Start a group; one that has to read what is stored, once it has: others do not wait for that."""
+        group = self._groups[name]
+        if group.stored.read.is_set():
+            await self._start_group(name)
+        else:
+            self._spawn(self._begin_late(group))
+
+    async def _begin_late(self, group: GroupRuntime) -> None:
+        await group.stored.read.wait()
+        async with self._changing:
+            if self._groups.get(group.name) is not group:
+                return
+            try:
+                await self._start_group(group.name)
+            except START_ERRORS as error:
+                group.fail(str(error))
 
     async def _start_group(self, name: str) -> None:
         group = self._groups[name]
@@ -408,7 +426,7 @@ class Node:
         try:
             await self._prepare(section, secrets)
             self._room.look(config)
-            await self._start_group(section.name)
+            await self._begin(section.name)
         except START_ERRORS:
             await self._discard(section.name)
             raise

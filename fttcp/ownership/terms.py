@@ -69,7 +69,12 @@ BINDING = frozenset(
 """A pair that differs in these would break a promise: it does not form. What else differs is told."""
 
 
+_EARLIER = {Term.STORED_REPLIES: 0xE9169A}
+"""What a node has that does not tell it: one of a release that knew no such thing has none."""
+
+
 def differing(ours: Sequence[int], theirs: Sequence[int]) -> frozenset[Term]:
     """Return what both tell and is not the same."""
-    both = zip(Term, ours, theirs, strict=False)
-    return frozenset(term for term, mine, other in both if mine != other and UNTOLD not in (mine, other))
+    other = _EARLIER | dict(zip(Term, theirs, strict=False))
+    both = ((term, mine, other.get(term, UNTOLD)) for term, mine in zip(Term, ours, strict=False))
+    return frozenset(term for term, mine, its in both if mine != its and UNTOLD not in (mine, its))

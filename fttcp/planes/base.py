@@ -43,6 +43,9 @@ HistoryFailure = _numbers.HistoryFailure
 StoredNews = _numbers.StoredNews
 """What an event of kind STORED tells."""
 
+StoredLag = _numbers.StoredLag
+"""Why a backup is not in step with what a primary stores."""
+
 Protection = _numbers.Protection
 
 
@@ -141,6 +144,10 @@ class EngineStatus:
     stored_trouble: int = 0
     """errno."""
     stored_in_step: int = 0
+    stored_lag: int = 0
+    """A ``StoredLag``."""
+    stored_peer_trouble: int = 0
+    """errno, of its backup's disk."""
     partner: int = 0
     lanes_up: int = 0
     """Connections of the bulk lane."""

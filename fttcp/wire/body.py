@@ -77,6 +77,8 @@ class Aside:
     clock: ClockWord | None = None
     adapters: tuple[AdapterWord, ...] = ()
     """In their order; () from a node that has one only."""
+    stored_behind: bool = False
+    """The sender's backup has not stored all replies that the sender has."""
 
 
 def encode(body: Body, aside: Aside = Aside()) -> bytes:
@@ -127,6 +129,8 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         fields["ck"] = body.checkpoint
     if aside.clock is not None:
         fields["wc"] = [aside.clock.wall_ahead_ns, *chain.from_iterable(aside.clock.delays_ns.items())]
+    if aside.stored_behind:
+        fields["sb"] = True
     if aside.adapters:
         fields["ad"] = {one.name: one.used | one.carrier << 1 | one.reference << 2 for one in aside.adapters}
     try:
@@ -213,6 +217,7 @@ def aside_of(raw: Fields) -> Aside:
         probe=_integer(raw, "pr", _U64) if "pr" in raw else 0,
         clock=_clock(raw["wc"]) if "wc" in raw else None,
         adapters=_adapters(raw["ad"]) if "ad" in raw else (),
+        stored_behind=_flag(raw, "sb") if "sb" in raw else False,
     )
 
 

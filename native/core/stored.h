@@ -12,7 +12,7 @@
  *         service port u16 | 0 u16 | client 16 | service 16 | name 16 | id 8 | the reply's payload
  *
  * The sum is the CRC-32C of all that comes behind it in the note, which is so long in all. Numbers grow. Of two notes of one name the
- * later one counts. The bulk lane carries notes in the same form.
+ * later one counts. The bulk lane carries notes in the same form, but `when` is the note's age: clocks of nodes differ.
  */
 #ifndef FTTCP_STORED_H
 #define FTTCP_STORED_H

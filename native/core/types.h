@@ -181,12 +181,25 @@ struct ftt_stored_config {
 
 /* What FTT_EV_STORED tells. */
 enum ftt_stored_news {
-	FTT_STORED_TROUBLE = 0, /* the disk takes no notes; value = errno */
+	FTT_STORED_TROUBLE = 0, /* the disk takes no notes; value = errno, ETIMEDOUT: it does not answer */
 	FTT_STORED_GOOD = 1,    /* ... it does again */
 	FTT_STORED_NO_ROOM = 2, /* there is no room for more */
-	FTT_STORED_CUT = 3,     /* at the start: the ends of segments were no notes; value = bytes */
+	FTT_STORED_CUT = 3,     /* while reading: the ends of segments were no notes; value = bytes */
 	FTT_STORED_IN_STEP = 4, /* the backup has stored all; value = requests */
-	FTT_STORED_BEHIND = 5   /* the way to the backup is lost: nothing waits for it until it has all again */
+	FTT_STORED_BEHIND = 5,  /* nothing waits for the backup until it has stored all again; link = enum ftt_stored_lag, value = errno of its disk */
+	FTT_STORED_READ = 6,    /* what is stored has been read: the engine may start; value = requests */
+	FTT_STORED_UNREAD = 7   /* it cannot be, and is tried again; link = errno, EPROTO: of another release, EWOULDBLOCK: another process has it;
+				   value = the number of the segment, if it is one */
+};
+
+/* Primary: why its backup is not in step with what is stored. */
+enum ftt_stored_lag {
+	FTT_STORED_NO_LAG = 0,
+	FTT_STORED_CATCHES_UP = 1,   /* it is sent what there is, and stores it */
+	FTT_STORED_LATE = 2,         /* it had not stored a note within detach_after_ns */
+	FTT_STORED_NO_LANE = 3,      /* the bulk lane is down */
+	FTT_STORED_SAYS_NOTHING = 4, /* ... is up, and it has not said what it has stored: one of another release */
+	FTT_STORED_ITS_DISK = 5      /* it cannot store */
 };
 
 /* The surroundings of a decision; see env.h. */

@@ -96,7 +96,7 @@ fail:
 
 int ftt_worker_start(struct ftt_worker *w, char *err, size_t err_len)
 {
-	int rc = ftt_thread_start(&w->thread, "ftt-worker", ftt_worker_run, w);
+	int rc = ftt_stored_ready(w) ? ftt_thread_start(&w->thread, "ftt-worker", ftt_worker_run, w) : EAGAIN;
 
 	if (rc) {
 		snprintf(err, err_len, "worker %u: cannot start its thread: %s", w->index, strerror(rc));

@@ -21,6 +21,7 @@
 #define QUEUE_IN 1
 #define QUEUE_OUT 2
 #define PATIENCE_MS 20000
+#define BOUND_NS (2000 * MS) /* for which a node waits for the other one */
 #define ROOM 65536u
 
 struct node {
@@ -35,7 +36,8 @@ struct node {
 	uint8_t lane[ROOM];
 	uint32_t lane_len;
 	bool lane_up, lane_full, resumed;
-	unsigned news[FTT_STORED_BEHIND + 1];
+	unsigned news[FTT_STORED_UNREAD + 1];
+	uint32_t lag; /* with BEHIND */
 	char dir[64];
 };
 
@@ -45,7 +47,7 @@ static struct ftt_plane_ops does;
 static int woken_fd;
 static _Atomic int sync_error;
 static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER; /* who has it keeps the disk from syncing */
-static uint64_t now = MS;
+static uint64_t now = MS, sessions;
 
 /* --- what the code under test calls ------------------------------------------------------------------------ */
 
@@ -114,16 +116,21 @@ void ftt_lane_resume(struct ftt_bulk_lane *l, uint8_t from)
 	FTT_ENTRY(l, struct node, worker.lane)->resumed = true;
 }
 
-void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
-{
-	CHECK_EQ(ev->kind, FTT_EV_STORED);
-	FTT_ENTRY(e, struct node, engine)->news[ev->reason]++;
-}
-
 static void wake(void *w)
 {
 	(void)w;
 	CHECK(!eventfd_write(woken_fd, 1));
+}
+
+void ftt_event_post(struct ftt_engine *e, const struct ftt_event *ev)
+{
+	struct node *n = FTT_ENTRY(e, struct node, engine);
+
+	CHECK_EQ(ev->kind, FTT_EV_STORED);
+	n->news[ev->reason]++;
+	n->lag = ev->reason == FTT_STORED_BEHIND ? ev->link : n->lag;
+	if (ev->reason == FTT_STORED_READ)
+		wake(NULL);
 }
 
 /* --- nodes --------------------------------------------------------------------------------------------------- */
@@ -131,11 +138,22 @@ static void wake(void *w)
 static void role(struct node *n, uint32_t mode)
 {
 	n->worker.mode = mode;
+	n->worker.session = ++sessions;
 	atomic_store(&n->engine.shared.mode, mode);
 	atomic_store(&n->engine.shared.lease_policy, FTT_LEASE_SELF);
 	atomic_store(&n->engine.shared.lease_until_ns, ftt_flow_emits((uint8_t)mode) ? UINT64_MAX : 0);
 	if (n->worker.stored)
 		ftt_stored_role(&n->worker);
+}
+
+/* Until the thread of a disk has said something. */
+static void await_word(void)
+{
+	struct pollfd poll_one = {.fd = woken_fd, .events = POLLIN};
+	eventfd_t woken;
+
+	CHECK_EQ(poll(&poll_one, 1, PATIENCE_MS), 1);
+	CHECK(!eventfd_read(woken_fd, &woken));
 }
 
 static void open_node(struct node *n)
@@ -144,6 +162,9 @@ static void open_node(struct node *n)
 		fprintf(stderr, "%s\n", err);
 		CHECK(false);
 	}
+	while (!ftt_stored_ready(&n->worker))
+		await_word();
+	ftt_stored_role(&n->worker);
 }
 
 static void begin(struct node *n, const char *name, uint32_t mode, const struct ftt_stored_config *cfg)
@@ -153,6 +174,7 @@ static void begin(struct node *n, const char *name, uint32_t mode, const struct 
 	n->engine.cfg.port[0] = (struct ftt_port){.port = SERVER, .proto = 17};
 	n->engine.cfg.n_ports = 1;
 	n->engine.cfg.policy.max_held_total = 64;
+	n->engine.cfg.policy.detach_after_ns = BOUND_NS;
 	n->engine.cfg.stored = *cfg;
 	snprintf(n->engine.cfg.stored.dir, sizeof(n->engine.cfg.stored.dir), "%s", n->dir);
 	n->worker.e = &n->engine;
@@ -232,13 +254,8 @@ static void await_disk(const struct node *n)
 {
 	const struct ftt_replies *t = &n->worker.stored->t;
 
-	while (ftt_segments_there(t->segments) < t->number) {
-		struct pollfd poll_one = {.fd = woken_fd, .events = POLLIN};
-		eventfd_t woken;
-
-		CHECK_EQ(poll(&poll_one, 1, PATIENCE_MS), 1);
-		CHECK(!eventfd_read(woken_fd, &woken));
-	}
+	while (ftt_segments_there(t->segments) < t->number)
+		await_word();
 }
 
 static void turn(struct node *n)
@@ -304,6 +321,18 @@ static bool has_said(const struct node *n, const char *payload)
 	uint32_t len = (uint32_t)strlen(payload);
 
 	return n->said_len == 28 + len && !memcmp(n->said + 28, payload, len) && get_be16(n->said + 20) == SERVER;
+}
+
+static bool in_step(void)
+{
+	return p.worker.stored->pair.stage == FTT_STORED_BOTH;
+}
+
+static void await_trouble(struct node *n, int trouble)
+{
+	while (ftt_segments_trouble(n->worker.stored->t.segments) != trouble)
+		await_word();
+	turn(n);
 }
 
 #endif

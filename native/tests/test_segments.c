@@ -23,11 +23,15 @@
 #define NAMES 40u /* of requests */
 #define NOTES 400u
 #define KEEP_S 100u
+#define FOR_EVER_S 1000000u
+#define LATE_S 5000u /* behind all notes */
 #define LONG (1u << 20) /* bytes of a segment */
 
 static char top[] = "/tmp/fttcp-stored-XXXXXX", dir[64], err[256];
 static struct ftt_stored_config cfg;
 static int told_fd;
+static _Atomic uint64_t cut;        /* bytes that were no notes when it was read last */
+static _Atomic int unread_error;    /* why it could not be */
 static _Atomic int sync_error;
 static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER; /* who has it keeps the disk from syncing */
 
@@ -47,23 +51,55 @@ static void told(void *of)
 	CHECK(!eventfd_write(told_fd, 1));
 }
 
+static void has_read(void *of, uint64_t bytes)
+{
+	cut = bytes;
+	told(of);
+}
+
+static void has_not_read(void *of, int error, uint64_t serial)
+{
+	(void)serial;
+	unread_error = error;
+	told(of);
+}
+
+/* Until the thread has said something. */
+static void await_word(void)
+{
+	struct pollfd p = {.fd = told_fd, .events = POLLIN};
+	eventfd_t n;
+
+	CHECK_EQ(poll(&p, 1, PATIENCE_MS), 1);
+	CHECK(!eventfd_read(told_fd, &n));
+}
+
 static void await_there(const struct ftt_replies *t, uint64_t number)
 {
-	while (ftt_segments_there(t->segments) < number) {
-		struct pollfd p = {.fd = told_fd, .events = POLLIN};
-		eventfd_t n;
+	while (ftt_segments_there(t->segments) < number)
+		await_word();
+}
 
-		CHECK_EQ(poll(&p, 1, PATIENCE_MS), 1);
-		CHECK(!eventfd_read(told_fd, &n));
+static void await_read(const struct ftt_replies *t)
+{
+	while (!ftt_segments_read(t->segments))
+		await_word();
+}
+
+static void begin_at(struct ftt_replies *t, uint64_t now_s)
+{
+	const struct ftt_segments_user user = {.of = &told_fd, .read = has_read, .unread = has_not_read, .told = told};
+
+	if (ftt_replies_open(t, &cfg, &user, now_s, err, sizeof(err))) {
+		fprintf(stderr, "%s\n", err);
+		CHECK(false);
 	}
 }
 
 static void open_at(struct ftt_replies *t, uint64_t now_s)
 {
-	if (ftt_replies_open(t, &cfg, told, &told_fd, now_s, err, sizeof(err))) {
-		fprintf(stderr, "%s\n", err);
-		CHECK(false);
-	}
+	begin_at(t, now_s);
+	await_read(t);
 }
 
 /* Note `number` of a life: which request, what of it, and what its reply is, follow from the number. */
@@ -87,7 +123,7 @@ static void put(struct ftt_replies *t, uint64_t number)
 {
 	struct ftt_stored_note x = note(number);
 
-	CHECK(ftt_replies_note(t, &x) && t->number == number);
+	CHECK(ftt_replies_note(t, &x, false) && t->number == number);
 }
 
 /* What is known is what the notes up to the last one say, and nothing else. */
@@ -150,7 +186,7 @@ static void a_life(uint64_t from, uint64_t to)
 {
 	struct ftt_replies t;
 
-	open_at(&t, 0);
+	open_at(&t, LATE_S);
 	check(&t, from - 1);
 	for (uint64_t number = from; number <= to; number++)
 		put(&t, number);
@@ -165,9 +201,9 @@ static void test_what_was_noted_is_found_again(void)
 
 	a_life(1, NOTES / 2);
 	a_life(NOTES / 2 + 1, NOTES);
-	open_at(&t, 0);
+	open_at(&t, LATE_S);
 	check(&t, NOTES);
-	CHECK_EQ(t.cut, 0);
+	CHECK_EQ(cut, 0);
 	ftt_replies_close(&t);
 	files(NULL, 0, true);
 }
@@ -218,9 +254,9 @@ static void test_a_torn_end_costs_what_is_torn(void)
 		uint64_t last = end < FTT_STORED_START ? 30 : last_before(bytes, end, 30, &behind);
 
 		write_whole(path, bytes, end);
-		open_at(&t, 0);
+		open_at(&t, LATE_S);
 		check(&t, last);
-		CHECK_EQ(t.cut, end > FTT_STORED_START ? end - behind : 0);
+		CHECK_EQ(cut, end > FTT_STORED_START ? end - behind : 0);
 		ftt_replies_close(&t);
 	}
 	for (size_t at = FTT_STORED_START; at < n; at += 97) {
@@ -228,12 +264,32 @@ static void test_a_torn_end_costs_what_is_torn(void)
 
 		bytes[at] ^= 0x10;
 		write_whole(path, bytes, n);
-		open_at(&t, 0);
+		open_at(&t, LATE_S);
 		check(&t, last_before(bytes, n, 30, &behind));
-		CHECK(behind <= at && t.cut == n - behind);
+		CHECK(behind <= at && cut == n - behind);
 		ftt_replies_close(&t);
 		bytes[at] ^= 0x10;
 	}
+	files(NULL, 0, true);
+}
+
+/* Without its first bytes a segment still has its notes. */
+static void test_a_lost_start_costs_no_note(void)
+{
+	static uint8_t bytes[1 << 20];
+	struct ftt_replies t;
+	char path[400];
+	size_t n;
+
+	a_life(1, 30);
+	files(path, sizeof(path), false);
+	n = read_whole(path, bytes, sizeof(bytes));
+	memset(bytes, 0, FTT_STORED_START);
+	write_whole(path, bytes, n);
+	open_at(&t, LATE_S);
+	check(&t, 30);
+	CHECK_EQ(cut, FTT_STORED_START);
+	ftt_replies_close(&t);
 	files(NULL, 0, true);
 }
 
@@ -248,7 +304,13 @@ static void test_another_release_is_not_overlooked(void)
 	ftt_stored_start_put(bytes);
 	bytes[11]++;
 	write_whole(path, bytes, sizeof(bytes));
-	CHECK(ftt_replies_open(&t, &cfg, told, &told_fd, 0, err, sizeof(err)) && strstr(err, "another release"));
+	begin_at(&t, LATE_S);
+	while (unread_error != EPROTO)
+		await_word();
+	CHECK(!ftt_segments_read(t.segments) && ftt_segments_trouble(t.segments) == EPROTO);
+	CHECK(!unlink(path)); /* as somebody does who has read the event: then it goes on by itself */
+	await_read(&t);
+	CHECK_EQ(t.n, 0);
 	ftt_replies_close(&t);
 	files(NULL, 0, true);
 }
@@ -266,7 +328,7 @@ static void test_what_is_there_outlives_a_kill(void)
 		CHECK(!pipe(said));
 		child = fork();
 		if (!child) {
-			open_at(&t, 0);
+			open_at(&t, LATE_S);
 			for (uint64_t number = 1;; number++) {
 				put(&t, number);
 				one = ftt_segments_there(t.segments);
@@ -279,7 +341,7 @@ static void test_what_is_there_outlives_a_kill(void)
 			last = one;
 		CHECK(!kill(child, SIGKILL) && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
 		close(said[0]);
-		open_at(&t, 0);
+		open_at(&t, LATE_S);
 		CHECK(t.number >= last);
 		check(&t, t.number);
 		ftt_replies_close(&t);
@@ -291,11 +353,11 @@ static void test_nothing_counts_before_it_is_synced(void)
 {
 	struct ftt_replies t;
 
-	open_at(&t, 0);
+	open_at(&t, LATE_S);
 	pthread_mutex_lock(&disk);
 	put(&t, 1);
 	put(&t, 2);
-	CHECK_EQ(ftt_replies_there(&t), 0);
+	CHECK_EQ(ftt_segments_there(t.segments), 0);
 	pthread_mutex_unlock(&disk);
 	await_there(&t, 2);
 	ftt_replies_close(&t);
@@ -304,38 +366,78 @@ static void test_nothing_counts_before_it_is_synced(void)
 
 static void await_trouble(const struct ftt_replies *t, int trouble)
 {
-	while (ftt_segments_trouble(t->segments) != trouble) {
-		struct pollfd p = {.fd = told_fd, .events = POLLIN};
-		eventfd_t n;
-
-		CHECK_EQ(poll(&p, 1, PATIENCE_MS), 1);
-		CHECK(!eventfd_read(told_fd, &n));
-	}
+	while (ftt_segments_trouble(t->segments) != trouble)
+		await_word();
 }
 
 static void test_a_full_disk_loses_no_note(void)
 {
 	struct ftt_replies t;
 
-	open_at(&t, 0);
+	open_at(&t, LATE_S);
 	put(&t, 1);
 	await_there(&t, 1);
 	atomic_store(&sync_error, ENOSPC);
 	put(&t, 2);
 	await_trouble(&t, ENOSPC);
 	put(&t, 3);
-	CHECK_EQ(ftt_replies_there(&t), 1);
-	t.cfg.go_on = 1; /* nobody waits for it then */
-	CHECK(ftt_replies_there(&t) == UINT64_MAX);
-	t.cfg.go_on = 0;
+	CHECK_EQ(ftt_segments_there(t.segments), 1);
+	await_word();
+	await_word(); /* what was said before does not count */
 	atomic_store(&sync_error, 0);
 	await_there(&t, 3);
 	CHECK_EQ(ftt_segments_trouble(t.segments), 0);
-	CHECK_EQ(files(NULL, 0, false), 2); /* none is appended to that had trouble */
+	CHECK_EQ(files(NULL, 0, false), 2); /* none is appended to that had trouble, and it leaves no empty ones */
 	ftt_replies_close(&t);
-	open_at(&t, 0);
+	open_at(&t, LATE_S);
 	check(&t, 3);
 	ftt_replies_close(&t);
+	files(NULL, 0, true);
+}
+
+/* A disk that does not answer holds nobody up who closes; while it may still write, nobody else has the directory. */
+static void test_a_disk_that_hangs_is_left_to_itself(void)
+{
+	struct ftt_replies t;
+
+	open_at(&t, LATE_S);
+	put(&t, 1);
+	await_there(&t, 1);
+	pthread_mutex_lock(&disk);
+	put(&t, 2);
+	ftt_replies_close(&t);
+	begin_at(&t, LATE_S);
+	while (unread_error != EWOULDBLOCK)
+		await_word();
+	pthread_mutex_unlock(&disk);
+	await_read(&t);
+	CHECK(t.number >= 1);
+	check(&t, t.number);
+	ftt_replies_close(&t);
+	files(NULL, 0, true);
+}
+
+/* At a start nothing is taken up that is too old, nor more than there is room for; and a wall clock that was ahead makes nothing last longer. */
+static void test_what_is_read_is_bounded(void)
+{
+	uint64_t bytes = cfg.bytes, since = note(NOTES).when_s - 3;
+	struct ftt_replies t;
+
+	a_life(1, NOTES);
+	cfg.keep_s = KEEP_S;
+	open_at(&t, since + KEEP_S);
+	CHECK(t.n && t.n < NAMES && FTT_ENTRY(t.order.next, struct ftt_request, order)->when_s >= since);
+	CHECK_EQ(t.number, NOTES);
+	ftt_replies_close(&t);
+	open_at(&t, 1);
+	CHECK_EQ(FTT_ENTRY(t.order.prev, struct ftt_request, order)->when_s, 1);
+	ftt_replies_close(&t);
+	cfg.keep_s = FOR_EVER_S;
+	cfg.bytes = 20 * FTT_STORED_COST;
+	open_at(&t, LATE_S);
+	CHECK(t.n && t.bytes <= cfg.bytes && FTT_ENTRY(t.order.prev, struct ftt_request, order)->number == NOTES);
+	ftt_replies_close(&t);
+	cfg.bytes = bytes;
 	files(NULL, 0, true);
 }
 
@@ -346,13 +448,13 @@ static void test_bounds(void)
 	struct ftt_replies t;
 	uint64_t number = 0, bytes;
 
-	open_at(&t, 0);
+	open_at(&t, LATE_S);
 	x.kind = FTT_STORED_ANSWERED;
 	x.reply_len = 2000;
 	while (ftt_replies_room(&t, x.reply_len, false)) {
 		memcpy(x.name, &number, sizeof(number));
 		x.when_s = 1000 + number++;
-		CHECK(ftt_replies_note(&t, &x));
+		CHECK(ftt_replies_note(&t, &x, false));
 		await_there(&t, number);
 	}
 	CHECK(t.bytes <= cfg.bytes && t.bytes > cfg.bytes - 4096);
@@ -362,13 +464,8 @@ static void test_bounds(void)
 	ftt_replies_expire(&t, 1000 + number + KEEP_S + 1);
 	CHECK(!t.n && !t.bytes);
 	x.name[15] = 1;
-	while (ftt_segments_bytes(t.segments) > LONG + 4096) { /* the thread deletes them */
-		struct pollfd p = {.fd = told_fd, .events = POLLIN};
-		eventfd_t n;
-
-		CHECK_EQ(poll(&p, 1, PATIENCE_MS), 1);
-		CHECK(!eventfd_read(told_fd, &n));
-	}
+	while (ftt_segments_bytes(t.segments) > LONG + 4096) /* the thread deletes them */
+		await_word();
 	CHECK(files(NULL, 0, false) <= 1);
 	ftt_replies_close(&t);
 	files(NULL, 0, true);
@@ -381,7 +478,7 @@ int main(void)
 	snprintf(dir, sizeof(dir), "%s/stored-web", top);
 	snprintf(cfg.dir, sizeof(cfg.dir), "%s", dir);
 	cfg.bytes = 4 << 20;
-	cfg.keep_s = 1000000; /* but where age matters */
+	cfg.keep_s = FOR_EVER_S; /* but where age matters */
 	cfg.id_len = 2;
 	told_fd = eventfd(0, EFD_CLOEXEC);
 	CHECK(told_fd >= 0);
@@ -391,6 +488,9 @@ int main(void)
 	test_what_is_there_outlives_a_kill();
 	test_nothing_counts_before_it_is_synced();
 	test_a_full_disk_loses_no_note();
+	test_a_lost_start_costs_no_note();
+	test_a_disk_that_hangs_is_left_to_itself();
+	test_what_is_read_is_bounded();
 	cfg.keep_s = KEEP_S;
 	test_bounds();
 	CHECK(!rmdir(dir) && !rmdir(top));

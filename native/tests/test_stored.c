@@ -117,7 +117,7 @@ static void test_nothing_leaves_before_the_backup_has_it(void)
 
 	begin_pair(&usual);
 	settle();
-	CHECK(p.worker.stored->in_step && p.news[FTT_STORED_IN_STEP] == 1);
+	CHECK(in_step() && p.news[FTT_STORED_IN_STEP] == 1);
 	id = ask(&p, CLIENT, "one");
 	await_disk(&p);
 	turn(&p);
@@ -127,6 +127,7 @@ static void test_nothing_leaves_before_the_backup_has_it(void)
 	turn(&b);
 	CHECK(!p.n_passed);
 	carry(&b, &p);
+	turn(&p);
 	CHECK(p.n_passed == 1 && p.passed == id);
 	id = answer(&p, CLIENT, "first");
 	await_disk(&p);
@@ -158,7 +159,7 @@ static void test_a_backup_catches_up(void)
 
 	begin_pair(&usual);
 	lanes(false);
-	p.worker.mode = FTT_MODE_SOLO;
+	role(&p, FTT_MODE_SOLO);
 	for (uint16_t i = 0; i < 20; i++)
 		ask(&p, CLIENT + i, "one");
 	settle();
@@ -166,7 +167,7 @@ static void test_a_backup_catches_up(void)
 	for (uint16_t i = 0; i < 10; i++)
 		answer(&p, CLIENT + i, "first");
 	settle();
-	p.worker.mode = FTT_MODE_PAIRED;
+	role(&p, FTT_MODE_PAIRED);
 	p.lane_full = true;
 	lanes(true);
 	turn(&p);
@@ -174,16 +175,22 @@ static void test_a_backup_catches_up(void)
 	answer(&p, CLIENT + 10, "first"); /* nothing waits for it yet */
 	await_disk(&p);
 	turn(&p);
-	CHECK(p.n_passed == 31 && !p.worker.stored->in_step);
+	CHECK(p.n_passed == 31 && !in_step() && p.worker.n.stored_alone == 1);
 	p.lane_full = false;
 	settle();
-	CHECK(p.worker.stored->in_step && b.worker.stored->t.n == 20);
+	CHECK(in_step() && b.worker.stored->t.n == 20);
 	number = b.worker.stored->t.number;
-	lanes(false);
-	CHECK(!p.worker.stored->in_step && p.news[FTT_STORED_BEHIND] == 2);
+	lanes(false); /* what it has stored it has */
+	turn(&p);
+	CHECK(in_step() && !p.news[FTT_STORED_BEHIND]);
 	lanes(true);
 	settle();
-	CHECK(p.worker.stored->in_step && b.worker.stored->t.number == number);
+	CHECK(in_step() && b.worker.stored->t.number == number && p.news[FTT_STORED_IN_STEP] == 1);
+	role(&p, FTT_MODE_PAIRED); /* of another pairing it is not known */
+	CHECK(!in_step());
+	lanes(true);
+	settle();
+	CHECK(in_step() && b.worker.stored->t.number == number && p.news[FTT_STORED_IN_STEP] == 2);
 	role(&b, FTT_MODE_SOLO);
 	ask(&b, CLIENT + 10, "one");
 	CHECK(has_said(&b, "first"));
@@ -217,18 +224,6 @@ static void test_a_node_that_does_not_serve_lets_nothing_pass(void)
 	end(&p);
 }
 
-static void await_trouble(int trouble)
-{
-	while (ftt_segments_trouble(p.worker.stored->t.segments) != trouble) {
-		struct pollfd poll_one = {.fd = woken_fd, .events = POLLIN};
-		eventfd_t woken;
-
-		CHECK_EQ(poll(&poll_one, 1, PATIENCE_MS), 1);
-		CHECK(!eventfd_read(woken_fd, &woken));
-	}
-	turn(&p);
-}
-
 static void test_bounds_and_a_full_disk(void)
 {
 	struct ftt_stored_config small = usual;
@@ -256,11 +251,11 @@ static void test_bounds_and_a_full_disk(void)
 		begin_one(&small);
 		atomic_store(&sync_error, ENOSPC);
 		ask(&p, CLIENT, "one");
-		await_trouble(ENOSPC);
+		await_trouble(&p, ENOSPC);
 		CHECK_EQ(p.n_passed, small.go_on);
 		CHECK_EQ(p.news[FTT_STORED_TROUBLE], 1);
 		atomic_store(&sync_error, 0);
-		await_trouble(0);
+		await_trouble(&p, 0);
 		settle();
 		CHECK(p.n_passed == 1 && p.news[FTT_STORED_GOOD] == 1);
 		end(&p);
@@ -281,7 +276,10 @@ static void test_strange_words_of_the_other_node(void)
 	CHECK_EQ(ftt_stored_message(&b.worker, FTT_LANE_STORED, bytes, len), FTT_LANE_TAKEN);
 	CHECK_EQ(ftt_stored_message(&p.worker, FTT_LANE_STORED, bytes, len), FTT_LANE_TAKEN); /* it has no primary */
 	CHECK(!p.worker.stored->t.n && b.worker.stored->t.n == 1);
-	CHECK_EQ(ftt_stored_message(&p.worker, FTT_LANE_STORED_TO, bytes, 7), FTT_LANE_BAD);
+	CHECK_EQ(ftt_stored_message(&p.worker, FTT_LANE_STORED_TO, bytes, 11), FTT_LANE_BAD);
+	memset(bytes, 0, sizeof(bytes));
+	bytes[0] = 0x7f; /* what it was not sent it has not stored */
+	CHECK(ftt_stored_message(&p.worker, FTT_LANE_STORED_TO, bytes, 12) == FTT_LANE_TAKEN && !p.worker.stored->pair.acked);
 	end(&p);
 	end(&b);
 }

@@ -69,6 +69,14 @@ def make_far(folder: Path) -> list[str]:
     return _command(folder)
 
 
+def make_earlier(folder: Path) -> list[str]:
+    """A release that knows nothing of stored replies, and tells nothing of them. Return its command."""
+    _copy(folder)
+    without = "for term in Term if term is not Term.STORED_REPLIES)"  # the last one
+    _change(folder / "fttcp/group/terms.py", "for term in Term)", without)
+    return _command(folder)
+
+
 def _command(folder: Path) -> list[str]:
     start = "from fttcp.cli.main import main; main()"
     path = os.pathsep.join((str(folder), str(ROOT)))  # its own, and this one's lab

@@ -61,28 +61,28 @@ def pair(home: Path) -> Iterator[Pair]:
     yield from pair_named("stored", ("mode=address", resource, f"stored_replies={stored}", *fast))
 
 
-def _stored(pair: Pair, node: str) -> dict[str, Any]:
+def stored(pair: Pair, node: str) -> dict[str, Any]:
     return dict(pair.group(node)["stored"])
 
 
-def _in_step(pair: Pair) -> str:
+def in_step(pair: Pair) -> str:
     """Who serves, when its backup has all."""
     pair.lab.wait("synced")
     until(
-        lambda: all(_stored(pair, node)["in_step"] for node in who_serves(pair.lab)) and who_serves(pair.lab)
+        lambda: all(stored(pair, node)["in_step"] for node in who_serves(pair.lab)) and who_serves(pair.lab)
     )
     (serving,) = who_serves(pair.lab)
     return serving
 
 
-def _executed(home: Path) -> Counter[str]:
+def executed(home: Path) -> Counter[str]:
     return Counter((home / "executed").read_text().split())
 
 
-def _executes(home: Path) -> None:
+def executes(home: Path) -> None:
     """Wait for fifty more."""
-    before = _executed(home).total()
-    until(lambda: _executed(home).total() > before + 50)
+    before = executed(home).total()
+    until(lambda: executed(home).total() > before + 50)
 
 
 def _moves(pair: Pair, serving: str) -> None:
@@ -91,29 +91,29 @@ def _moves(pair: Pair, serving: str) -> None:
 
 def test_none_is_executed_twice_whoever_dies(pair: Pair, home: Path) -> None:
     pair.ready()
-    _in_step(pair)
+    in_step(pair)
     stop, told = home / "stop", []
     asked = [sys.executable, str(PROGRAM), "ask", str(stop), *ENDS.split()]
     client = threading.Thread(target=lambda: told.append(pair.lab.exec("client", asked).stdout))
     client.start()
     try:
         for fault in ("crash-host", "kill-node"):
-            _executes(home)
-            serving = _in_step(pair)
+            executes(home)
+            serving = in_step(pair)
             make_fault(pair.lab, fault, serving)
             _moves(pair, serving)
             make_fault(pair.lab, "restart-host", serving)
-        serving = _in_step(pair)
+        serving = in_step(pair)
         assert pair.order(serving, "switchover", "lab")["status"] == 0
         _moves(pair, serving)
-        _executes(home)
+        executes(home)
     finally:
         stop.touch()
         client.join()
     seen = json.loads(told[0])
-    executed = _executed(home)
-    assert executed.most_common(1)[0][1] == 1
-    assert not seen["differing"] and set(seen["answered"]) <= set(executed)
+    done = executed(home)
+    assert done.most_common(1)[0][1] == 1
+    assert not seen["differing"] and set(seen["answered"]) <= set(done)
     assert len(seen["unanswered"]) <= 3  # one for each act, of which nobody knows what came of it
     assert seen["again"] >= 2 * len(seen["answered"]) - 3 > 200
     (serving,) = who_serves(pair.lab)

@@ -22,6 +22,7 @@ from fttcp.face import control
 from fttcp.face.frontend import Frontend
 from fttcp.group.group import GroupRuntime
 from fttcp.network.owner import Firewall, Standing
+from fttcp.planes.base import StoredLag
 from fttcp.report.history import FileSink
 from tests.tool import Tool, failure, scene
 from tests.unit.test_events import event
@@ -89,8 +90,9 @@ def test_stored_replies_are_told(tmp_path: Path) -> None:
         engine = replace(alpha.engine.status(), stored_requests=3, stored_file_bytes=500, stored_in_step=1)
         alpha.engine.status = lambda: engine  # type: ignore[method-assign]
         assert "stored       3 requests, 500 bytes on the disk\n" in (await tool("status")).output
-        engine = replace(engine, stored_in_step=0, mode=2)
-        assert "on the disk; the backup has not all yet" in (await tool("status")).output
+        engine = replace(engine, stored_in_step=0, stored_lag=StoredLag.LATE)
+        told = "STORED       3 requests, 500 bytes on the disk; the backup has not all: it did not store"
+        assert told in (await tool("status")).output
         engine = replace(engine, stored_trouble=errno.ENOSPC)
         told = "STORED       3 requests, 500 bytes on the disk, which takes no more: No space left on device"
         assert told in (await tool("status")).output

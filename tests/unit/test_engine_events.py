@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from fttcp.group.engine_events import described
-from fttcp.planes.base import EngineEvent, EventKind, LaneRefusal, StoredNews
+from fttcp.planes.base import EngineEvent, EventKind, LaneRefusal, StoredLag, StoredNews
 
 PEERS = ("beta", "gamma")
 
@@ -40,11 +40,12 @@ def test_a_stranger_on_the_lane_is_told_of(refusal: LaneRefusal) -> None:
     ("news", "value", "level", "more"),
     [
         (StoredNews.TROUBLE, errno.ENOSPC, "warning", {"why": "No space left on device"}),
+        (StoredNews.TROUBLE, errno.ETIMEDOUT, "warning", {"why": "the disk does not answer"}),
+        (StoredNews.READ, 5, "info", {"requests": 5}),
         (StoredNews.GOOD, 0, "info", {}),
         (StoredNews.NO_ROOM, 0, "warning", {}),
         (StoredNews.CUT, 17, "warning", {"bytes": 17}),
         (StoredNews.IN_STEP, 5, "info", {"requests": 5}),
-        (StoredNews.BEHIND, 0, "warning", {}),
     ],
 )
 def test_what_is_told_of_stored_replies(
@@ -52,3 +53,27 @@ def test_what_is_told_of_stored_replies(
 ) -> None:
     event = EngineEvent(EventKind.STORED, 1, value=value, reason=news)
     assert described(event, PEERS) == (level, {"what": news.name.lower().replace("_", "-")} | more)
+
+
+def test_why_a_backup_has_not_stored_all() -> None:
+    told = set()
+    for lag in StoredLag:
+        event = EngineEvent(EventKind.STORED, 1, value=errno.EIO, link=lag, reason=StoredNews.BEHIND)
+        level, fields = described(event, PEERS)
+        assert level == "warning" and fields["what"] == "behind"
+        told.add(fields["why"])
+    assert len(told) == len(StoredLag) and "its disk: Input/output error" in told
+
+
+@pytest.mark.parametrize(
+    ("serial", "error", "more"),
+    [
+        (0x2A, errno.EPROTO, {"file": "stored-000000000000002a"}),
+        (0, errno.EWOULDBLOCK, {}),
+        (0, errno.EIO, {"why": "Input/output error"}),
+    ],
+)
+def test_what_cannot_be_read_is_told(serial: int, error: int, more: dict[str, object]) -> None:
+    event = EngineEvent(EventKind.STORED, 1, value=serial, link=error, reason=StoredNews.UNREAD)
+    level, fields = described(event, PEERS)
+    assert level == "warning" and fields == {"what": "unread", "why": fields["why"]} | more

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from fttcp.config import Config, load
+from fttcp.face import frontend as told_of
 from fttcp.face import http as http_module
 from fttcp.face.control import ControlServer, RequestError
 from fttcp.face.frontend import Frontend
@@ -299,7 +300,7 @@ def test_systemd_is_told_once_of_groups_that_change_together(
         async with frontend(tmp_path) as (face, alpha, _):
             monkeypatch.setattr(face._systemd, "status", told.put_nowait)
             monkeypatch.setattr(type(alpha), "status", lambda group: looked.append(group.name) or {})
-            monkeypatch.setattr(type(alpha), "as_what", lambda group: looked.append(group.name) or "as told")
+            monkeypatch.setattr(told_of, "as_what", lambda machine, fenced: looked.append("web") or "as told")
             for _ in range(50):
                 face.reporting.history.add("role", group="web")
             assert not looked

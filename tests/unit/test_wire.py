@@ -176,6 +176,13 @@ def test_the_adapters_of_a_node_come_over() -> None:
     assert body.aside_of(body.unpack(body.encode(BODY, said))) == said
 
 
+def test_what_a_backup_lacks_comes_over() -> None:
+    said = body.Aside(stored_behind=True)
+    assert body.aside_of(body.unpack(body.encode(BODY, said))) == said
+    with pytest.raises(WireError, match=r"body\.sb: "):
+        body.aside_of({"sb": 1})
+
+
 @pytest.mark.parametrize(
     "told", [7, ["svc0"], {"svc0": 8}, {"svc0": -1}, {"svc0": True}, {7: 1}, {"s" * 16: 1}]
 )

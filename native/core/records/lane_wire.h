@@ -44,8 +44,8 @@ enum ftt_lane_kind {
 	FTT_LANE_ALIGNED = 21, /* 0 u64 */
 	FTT_LANE_NOT_PLAYED = 22, /* enum ftt_unrenewable u8 */
 	FTT_LANE_MARKED = 23,     /* none */
-	FTT_LANE_STORED = 0x98,   /* a note (stored.h) of the primary */
-	FTT_LANE_STORED_TO = 0x99 /* number u64: the backup has stored all of the primary's up to that one */
+	FTT_LANE_STORED = 0x9a,   /* a note (stored.h) of the primary, with its age in place of when it was made. 0x98, 0x99: a form of before */
+	FTT_LANE_STORED_TO = 0x9b /* number u64 | errno u32: up to there the backup has stored the primary's, and that is wrong with its disk */
 };
 
 #define FTT_LANE_FIRST_KIND 1u  /* the user's */

@@ -216,6 +216,7 @@ struct ftt_counters {
 	uint64_t udp_strays_sent, udp_strays_taken; /* clients' datagrams that came to the wrong node, and went to the owner */
 	uint64_t stored_begun, stored_replies, stored_said; /* requests noted as begun; their replies; those that a retry was answered with */
 	uint64_t stored_running, stored_unanswered, stored_busy, stored_refused; /* dropped requests, see enum ftt_stored_step; refused: replies, too */
+	uint64_t stored_alone;   /* packets of them that a primary let out, and its backup had not stored */
 	uint64_t stored_unasked; /* datagrams of the server that answer no request that runs: let out, and not stored */
 	uint64_t verdict_batches, verdicts, wakeups, queue_overruns;
 	uint64_t retained, retained_released, retain_overflow, kicked, nudges;
@@ -270,8 +271,10 @@ struct ftt_status {
 	uint32_t stored_waiting;  /* packets that wait until their notes are kept */
 	uint64_t stored_bytes;    /* in memory */
 	uint64_t stored_file_bytes;
-	uint32_t stored_trouble;  /* errno of what keeps the disk from taking notes */
+	uint32_t stored_trouble;  /* errno of what keeps the disk from giving or taking notes; ETIMEDOUT: it does not answer */
 	uint32_t stored_in_step;  /* a primary's backup has all of them */
+	uint32_t stored_lag;      /* a primary's: enum ftt_stored_lag */
+	uint32_t stored_peer_trouble; /* errno of what is wrong with its backup's disk, as it told */
 	uint32_t partner;       /* index of the peer that the last mode was set with */
 	uint32_t lanes_up, lanes; /* connections of the bulk lane; how many there should be */
 	uint32_t peer_alive;    /* bit per peer */

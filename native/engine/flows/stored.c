@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stored.c - see stored.h. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 #include "core/gate.h"
 #include "engine/flows/stored.h"
-
-static uint64_t wall_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec;
-}
 
 static void tell(struct ftt_worker *w, enum ftt_stored_news news, uint64_t value)
 {
@@ -21,13 +14,15 @@ static void tell(struct ftt_worker *w, enum ftt_stored_news news, uint64_t value
 	ftt_event_post(w->e, &ev);
 }
 
-/* The number up to which notes are kept: here, and by a backup that is in step. */
-static uint64_t kept(const struct ftt_worker *w)
+/*
+ * The number up to which notes are kept: here, and by a backup that is in step; by that alone while our disk is in trouble. Without one nothing is
+ * then, unless the settings say that the service goes on.
+ */
+static uint64_t kept(const struct ftt_stored *s)
 {
-	const struct ftt_stored *s = w->stored;
-	uint64_t here = ftt_replies_there(&s->t);
+	bool ours = !s->trouble || (s->pair.stage == FTT_STORED_ALONE && !s->t.cfg.go_on);
 
-	return s->in_step && s->acked < here ? s->acked : here;
+	return ftt_stored_pair_kept(&s->pair, ours ? ftt_segments_there(s->t.segments) : UINT64_MAX);
 }
 
 /* --- packets ---------------------------------------------------------------------------------------------- */
@@ -47,8 +42,9 @@ static void tell_full(struct ftt_worker *w)
 }
 
 /* Its packet waits until its note is kept. */
-static void wait_kept(struct ftt_worker *w, struct ftt_request *r, const struct ftt_packet *p)
+static void wait_kept(struct ftt_worker *w, struct ftt_request *r, const struct ftt_packet *p, uint64_t now_ns)
 {
+	r->waits_ns = now_ns;
 	r->packet = p->id;
 	r->queue = p->queue;
 	ftt_list_add(&r->waits, w->stored->t.waits.prev);
@@ -56,9 +52,10 @@ static void wait_kept(struct ftt_worker *w, struct ftt_request *r, const struct 
 	w->n.held++;
 }
 
-static struct ftt_stored_note note_of(const struct ftt_stored *s, uint8_t kind, const struct ftt_key *key, const uint8_t *name, const uint8_t *id)
+static struct ftt_stored_note note_of(const struct ftt_stored *s, uint8_t kind, const struct ftt_key *key, const uint8_t *name, const uint8_t *id,
+				      uint64_t now_ns)
 {
-	struct ftt_stored_note x = {.kind = kind, .key = *key, .id_len = s->t.cfg.id_len, .when_s = wall_s()};
+	struct ftt_stored_note x = {.kind = kind, .key = *key, .id_len = s->t.cfg.id_len, .when_s = ftt_stored_now_s(s, now_ns)};
 
 	memcpy(x.name, name, sizeof(x.name));
 	memcpy(x.id, id, sizeof(x.id));
@@ -82,7 +79,7 @@ static struct ftt_request *still(struct ftt_stored *s, struct ftt_request *r, ui
 
 static void begin(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_stored_note *x, uint64_t now_ns)
 {
-	struct ftt_request *r = w->stored->n_waits < w->e->cfg.policy.max_held_total ? ftt_replies_note(&w->stored->t, x) : NULL;
+	struct ftt_request *r = w->stored->n_waits < w->e->cfg.policy.max_held_total ? ftt_replies_note(&w->stored->t, x, w->stored->t.cfg.go_on) : NULL;
 
 	if (!r) {
 		drop(w, p, &w->n.stored_refused);
@@ -90,7 +87,7 @@ static void begin(struct ftt_worker *w, const struct ftt_packet *p, const struct
 	}
 	w->n.stored_begun++;
 	ftt_replies_runs(&w->stored->t, r, now_ns);
-	wait_kept(w, r, p);
+	wait_kept(w, r, p, now_ns);
 }
 
 static void from_client(struct ftt_worker *w, const struct ftt_packet *p, const struct ftt_key *key, const uint8_t *payload, uint32_t len,
@@ -108,8 +105,8 @@ static void from_client(struct ftt_worker *w, const struct ftt_packet *p, const 
 	same = ftt_replies_find(&s->t, name);
 	room = same || ftt_replies_room(&s->t, 0, s->t.cfg.go_on);
 	if (same)
-		past = (struct ftt_stored_past){.kind = same->kind, .runs = still(s, same, now_ns), .kept = same->number <= kept(w)};
-	x = note_of(s, FTT_STORED_BEGUN, key, name, id);
+		past = (struct ftt_stored_past){.kind = same->kind, .runs = still(s, same, now_ns), .kept = same->number <= kept(s)};
+	x = note_of(s, FTT_STORED_BEGUN, key, name, id, now_ns);
 	switch (ftt_stored_asked(&past, still(s, ftt_replies_running(&s->t, key, id), now_ns), room, &s->t.cfg)) {
 	case FTT_STORED_BEGIN:
 		begin(w, p, &x, now_ns);
@@ -162,15 +159,15 @@ static void from_server(struct ftt_worker *w, const struct ftt_packet *p, const 
 		pass(w, p, now_ns, &w->n.stored_unasked);
 		return;
 	}
-	x = note_of(s, FTT_STORED_ANSWERED, key, r->name, id);
+	x = note_of(s, FTT_STORED_ANSWERED, key, r->name, id, now_ns);
 	x.reply = payload;
 	x.reply_len = len;
 	if (len <= FTT_STORED_REPLY_MAX)
 		room = ftt_replies_room(&s->t, len, s->t.cfg.go_on); /* even its request may make room */
-	r = room && s->n_waits < w->e->cfg.policy.max_held_total ? ftt_replies_note(&s->t, &x) : NULL;
+	r = room && s->n_waits < w->e->cfg.policy.max_held_total ? ftt_replies_note(&s->t, &x, s->t.cfg.go_on) : NULL;
 	if (r) {
 		w->n.stored_replies++;
-		wait_kept(w, r, p);
+		wait_kept(w, r, p, now_ns);
 	} else if (s->t.cfg.go_on) {
 		pass(w, p, now_ns, &w->n.stored_refused);
 	} else {
@@ -218,21 +215,27 @@ static struct ftt_request *take_waiting(struct ftt_stored *s)
 	return r;
 }
 
+/* The one that waits longest; NULL: none does. */
+static struct ftt_request *first_waiting(const struct ftt_stored *s)
+{
+	return ftt_list_empty(&s->t.waits) ? NULL : FTT_ENTRY(s->t.waits.next, struct ftt_request, waits);
+}
+
 /* A request that the server is not given does not run; a reply that does not leave is said again to who asks. */
 static void release(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_stored *s = w->stored;
 	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 	bool lease = !ftt_gate_alone(&env);
-	uint64_t to = kept(w);
+	uint64_t to = kept(s);
 
-	while (!ftt_list_empty(&s->t.waits) && FTT_ENTRY(s->t.waits.next, struct ftt_request, waits)->number <= to) {
-		struct ftt_request *r = take_waiting(s);
-
+	for (struct ftt_request *r; (r = first_waiting(s)) && r->number <= to;) {
+		take_waiting(s);
 		if (r->kind == FTT_STORED_BEGUN) {
 			w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - r->since_ns;
 			ftt_replies_runs(&s->t, r, lease ? now_ns : 0);
 		}
+		w->n.stored_alone += w->mode == FTT_MODE_PAIRED && r->number > s->pair.acked;
 		*(lease ? &w->n.released : &w->n.drop_lease) += 1;
 		ftt_plane_verdict(w->plane, r->queue, r->packet, lease, NULL, 0);
 	}
@@ -244,7 +247,11 @@ void ftt_stored_role(struct ftt_worker *w)
 
 	if (!s)
 		return;
-	s->mine_asked = s->theirs_asked = s->mine = s->theirs = 0;
+	if (w->mode != FTT_MODE_PAIRED || w->session != s->pair.pairing) {
+		ftt_stored_pair_begin(&s->pair, w->mode == FTT_MODE_PAIRED ? w->session : 0, ftt_now_ns());
+		ftt_replies_tell_behind(&s->t, 0);
+	}
+	s->mine_asked = s->theirs_asked = s->mine = s->theirs = s->theirs_stored = 0;
 	if (ftt_flow_emits((uint8_t)w->mode))
 		return;
 	while (!ftt_list_empty(&s->t.waits)) {
@@ -256,15 +263,40 @@ void ftt_stored_role(struct ftt_worker *w)
 	ftt_replies_rest(&s->t); /* its server is stopped */
 }
 
-static void tell_trouble(struct ftt_worker *w)
+/* A disk that has not got on for as long as a backup may take is told of, whatever it does. */
+static void look_at_disk(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_stored *s = w->stored;
+	uint64_t there = ftt_segments_there(s->t.segments);
 	int trouble = ftt_segments_trouble(s->t.segments);
 
+	if (there != s->there || there >= s->t.number) {
+		s->there = there;
+		s->moved_ns = now_ns;
+	}
+	if (!trouble && now_ns - s->moved_ns > w->e->cfg.policy.detach_after_ns)
+		trouble = ETIMEDOUT;
 	if (trouble == s->trouble)
 		return;
 	s->trouble = trouble;
 	tell(w, trouble ? FTT_STORED_TROUBLE : FTT_STORED_GOOD, (uint64_t)trouble);
+}
+
+static void look_at_backup(struct ftt_worker *w, uint64_t now_ns)
+{
+	struct ftt_stored *s = w->stored;
+	struct ftt_event ev = {.kind = FTT_EV_STORED, .reason = FTT_STORED_BEHIND, .value = s->pair.trouble};
+	const struct ftt_request *r = first_waiting(s);
+	uint64_t waits_ns = r && r->number > s->pair.acked ? r->waits_ns : 0;
+
+	if (w->mode != FTT_MODE_PAIRED ||
+	    !ftt_stored_pair_look(&s->pair, s->t.next == &s->t.order, waits_ns, w->e->cfg.policy.detach_after_ns, now_ns))
+		return;
+	ev.link = s->pair.lag;
+	if (s->pair.stage == FTT_STORED_BOTH)
+		tell(w, FTT_STORED_IN_STEP, s->t.n);
+	else if (s->pair.lag != FTT_STORED_CATCHES_UP)
+		ftt_event_post(w->e, &ev);
 }
 
 void ftt_stored_sweep(struct ftt_worker *w)
@@ -273,151 +305,56 @@ void ftt_stored_sweep(struct ftt_worker *w)
 
 	if (!s)
 		return;
-	ftt_replies_expire(&s->t, wall_s());
+	ftt_replies_expire(&s->t, ftt_stored_now_s(s, ftt_now_ns()));
 	if (s->full && ftt_replies_room(&s->t, s->t.cfg.bytes / 8, false))
 		s->full = false;
-}
-
-/* --- the other node --------------------------------------------------------------------------------------------- */
-
-void ftt_stored_pump(struct ftt_worker *w)
-{
-	struct ftt_stored *s = w->stored;
-	uint32_t len;
-
-	if (!s || w->mode != FTT_MODE_PAIRED || !ftt_lane_up(&w->lane, 0))
-		return;
-	while ((len = ftt_replies_next(&s->t))) {
-		if (ftt_lane_room(&w->lane, 0) < len || !ftt_lane_send(&w->lane, 0, FTT_LANE_STORED, s->t.note, len))
-			return;
-		s->goal = s->all_told ? s->goal : FTT_ENTRY(s->t.next, struct ftt_request, order)->number;
-		ftt_replies_told(&s->t);
-	}
-	if (!s->all_told && s->acked >= s->goal) {
-		s->in_step = true;
-		tell(w, FTT_STORED_IN_STEP, s->t.n);
-	}
-	s->all_told = true;
-}
-
-static enum ftt_lane_answer acknowledged(struct ftt_worker *w, const uint8_t *bytes, uint32_t len)
-{
-	struct ftt_stored *s = w->stored;
-
-	if (len != 8)
-		return FTT_LANE_BAD;
-	if (w->mode != FTT_MODE_PAIRED)
-		return FTT_LANE_TAKEN;
-	s->acked = get_be64(bytes);
-	if (!s->in_step && s->all_told && s->acked >= s->goal) {
-		s->in_step = true;
-		tell(w, FTT_STORED_IN_STEP, s->t.n);
-	}
-	release(w, ftt_now_ns());
-	return FTT_LANE_TAKEN;
-}
-
-/* Tells the primary what is stored here. While the disk is busy notes gather; the last of them is asked about next. */
-static void acknowledge(struct ftt_worker *w)
-{
-	struct ftt_stored *s = w->stored;
-	uint8_t to[8];
-
-	for (;;) {
-		if (!s->theirs_asked) {
-			s->mine_asked = s->mine;
-			s->theirs_asked = s->theirs;
-		}
-		if (!s->theirs_asked || ftt_replies_there(&s->t) < s->mine_asked)
-			return;
-		put_be64(to, s->theirs_asked);
-		if (!ftt_lane_send(&w->lane, 0, FTT_LANE_STORED_TO, to, sizeof(to)))
-			return;
-		if (s->theirs == s->theirs_asked)
-			s->mine = s->theirs = 0;
-		s->theirs_asked = 0;
-	}
-}
-
-/* What is known already needs no new note. */
-static struct ftt_request *known(const struct ftt_stored *s, const struct ftt_stored_note *x)
-{
-	struct ftt_request *r = ftt_replies_find(&s->t, x->name);
-	bool same = r && r->kind == x->kind && r->when_s == x->when_s && r->reply_len == x->reply_len;
-
-	return same && (!x->reply_len || !memcmp(r->reply, x->reply, x->reply_len)) ? r : NULL;
-}
-
-static enum ftt_lane_answer noted(struct ftt_worker *w, const uint8_t *bytes, uint32_t len)
-{
-	struct ftt_stored *s = w->stored;
-	struct ftt_stored_note x;
-	const struct ftt_request *r;
-	uint64_t theirs;
-	uint32_t n;
-
-	if (ftt_stored_get(bytes, len, &x, &n) != FTT_STORED_FOUND || n != len)
-		return FTT_LANE_BAD;
-	if (w->mode != FTT_MODE_BACKUP)
-		return FTT_LANE_TAKEN;
-	theirs = x.number;
-	r = known(s, &x);
-	if (!r) {
-		ftt_replies_room(&s->t, x.reply_len, true);
-		r = ftt_replies_note(&s->t, &x);
-	}
-	s->refused = !r;
-	if (!r)
-		return FTT_LANE_NOT_NOW;
-	s->mine = r->number > s->mine ? r->number : s->mine;
-	s->theirs = theirs;
-	acknowledge(w);
-	return FTT_LANE_TAKEN;
-}
-
-enum ftt_lane_answer ftt_stored_message(struct ftt_worker *w, uint8_t kind, const uint8_t *bytes, uint32_t len)
-{
-	if (!w->stored) /* the other node's settings differ: told by the terms of both */
-		return FTT_LANE_TAKEN;
-	return kind == FTT_LANE_STORED ? noted(w, bytes, len) : acknowledged(w, bytes, len);
-}
-
-void ftt_stored_lane(struct ftt_worker *w, bool up)
-{
-	struct ftt_stored *s = w->stored;
-
-	if (!s)
-		return;
-	if (s->in_step)
-		tell(w, FTT_STORED_BEHIND, 0);
-	s->in_step = s->all_told = s->refused = false;
-	s->goal = s->acked = s->mine = s->theirs = s->mine_asked = s->theirs_asked = 0;
-	s->t.next = s->t.order.next;
-	if (up)
-		ftt_stored_pump(w);
 }
 
 void ftt_stored_turn(struct ftt_worker *w, uint64_t now_ns)
 {
 	if (!w->stored)
 		return;
-	tell_trouble(w);
+	look_at_disk(w, now_ns);
 	if (w->stored->refused) {
 		w->stored->refused = false;
 		ftt_lane_resume(&w->lane, 0);
 	}
-	if (w->mode == FTT_MODE_BACKUP)
-		acknowledge(w);
+	ftt_stored_say(w);
 	ftt_stored_pump(w);
+	look_at_backup(w, now_ns);
 	release(w, now_ns);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
+static void read_all(void *of, uint64_t cut)
+{
+	struct ftt_worker *w = of;
+
+	if (cut)
+		tell(w, FTT_STORED_CUT, cut);
+	tell(w, FTT_STORED_READ, w->stored->t.n);
+}
+
+static void not_read(void *of, int error, uint64_t serial)
+{
+	struct ftt_event ev = {.kind = FTT_EV_STORED, .reason = FTT_STORED_UNREAD, .link = (uint32_t)error, .value = serial};
+	const struct ftt_worker *w = of;
+
+	ftt_event_post(w->e, &ev);
+}
+
+bool ftt_stored_ready(const struct ftt_worker *w)
+{
+	return !w->stored || ftt_segments_read(w->stored->t.segments);
+}
+
 int ftt_stored_open(struct ftt_worker *w, void (*wake)(void *w), char *err, size_t err_len)
 {
+	const struct ftt_segments_user user = {.of = w, .read = read_all, .unread = not_read, .told = wake};
 	const struct ftt_stored_config *cfg = &w->e->cfg.stored;
 	struct ftt_stored *s;
+	struct timespec wall;
 
 	if (!cfg->dir[0] || w->index)
 		return 0;
@@ -426,11 +363,12 @@ int ftt_stored_open(struct ftt_worker *w, void (*wake)(void *w), char *err, size
 		snprintf(err, err_len, "stored replies: out of memory");
 		return -1;
 	}
-	if (ftt_replies_open(&s->t, cfg, wake, w, wall_s(), err, err_len))
-		return -1;
-	if (s->t.cut)
-		tell(w, FTT_STORED_CUT, s->t.cut);
-	return 0;
+	clock_gettime(CLOCK_REALTIME, &wall);
+	s->moved_ns = ftt_now_ns();
+	s->ahead_s = (uint64_t)wall.tv_sec - s->moved_ns / 1000000000u;
+	s->said = -1;
+	ftt_stored_pair_begin(&s->pair, 0, s->moved_ns);
+	return ftt_replies_open(&s->t, cfg, &user, ftt_stored_now_s(s, s->moved_ns), err, err_len);
 }
 
 void ftt_stored_close(struct ftt_worker *w)

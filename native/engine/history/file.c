@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "core/history.h"
+#include "engine/disk.h"
 #include "engine/history/file.h"
 #include "engine/thread.h"
 
@@ -114,19 +115,6 @@ int ftt_history_file_why(const struct ftt_history_file *h)
 
 /* --- the thread ------------------------------------------------------------------------------------ */
 
-static int write_all(int fd, const uint8_t *p, size_t n)
-{
-	while (n) {
-		ssize_t one = write(fd, p, n);
-
-		if (one < 0 && errno != EINTR)
-			return errno;
-		p += one > 0 ? one : 0;
-		n -= one > 0 ? (size_t)one : 0;
-	}
-	return 0;
-}
-
 /* The disk takes no more. What was half written goes; should that fail as well, its reader sees a frame that is cut. */
 static void give_up(struct ftt_history_file *h, int why)
 {
@@ -152,7 +140,7 @@ static void write_out(struct ftt_history_file *h)
 
 	for (uint32_t at = 0; at < h->out.len; at += ftt_history_length(h->out.bytes + at))
 		h->sum = ftt_history_seal(h->sum, h->out.bytes + at);
-	error = write_all(h->fd, h->out.bytes, h->out.len);
+	error = ftt_write_all(h->fd, h->out.bytes, h->out.len);
 	if (error)
 		give_up(h, error);
 	else if (h->set.fsync == FTT_FSYNC_BATCH)
@@ -233,7 +221,7 @@ static int write_head(struct ftt_history_file *h)
 		if (n)
 			h->sum = ftt_history_seal(0, bytes + FTT_HISTORY_START);
 		h->end = FTT_HISTORY_START + n;
-		error = n ? write_all(h->fd, bytes, h->end) : E2BIG;
+		error = n ? ftt_write_all(h->fd, bytes, h->end) : E2BIG;
 	}
 	free(bytes);
 	if (!error && h->set.fsync != FTT_FSYNC_NEVER && fdatasync(h->fd))

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* replies.c - see replies.h. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "engine/stored/replies.h"
 
 #define SEGMENTS 8u /* that the bytes of all notes fill, about */
 #define SEGMENT_LEAST (1u << 20)
+#define EXPIRE_AT_ONCE 4096u /* so that packets get their turn */
 
 /* --- buckets -------------------------------------------------------------------------------------------- */
 
@@ -83,18 +85,20 @@ void ftt_replies_runs(struct ftt_replies *t, struct ftt_request *r, uint64_t sin
 	if (since_ns) {
 		r->runs_next = *at;
 		*at = r;
+		ftt_list_add(&r->running, t->running.prev);
 	} else {
 		while (*at != r)
 			at = &(*at)->runs_next;
 		*at = r->runs_next;
+		ftt_list_remove(&r->running);
 	}
 	r->since_ns = since_ns;
 }
 
 void ftt_replies_rest(struct ftt_replies *t)
 {
-	for (struct ftt_list *at = t->order.next; at != &t->order; at = at->next)
-		ftt_replies_runs(t, FTT_ENTRY(at, struct ftt_request, order), 0);
+	while (!ftt_list_empty(&t->running))
+		ftt_replies_runs(t, FTT_ENTRY(t->running.next, struct ftt_request, running), 0);
 }
 
 /* --- requests --------------------------------------------------------------------------------------------- */
@@ -197,51 +201,57 @@ static struct ftt_request *take(struct ftt_replies *t, const struct ftt_stored_n
 	return r;
 }
 
-static void found(void *of, const struct ftt_stored_note *x)
+static bool is_old(const struct ftt_replies *t, uint64_t when_s, uint64_t now_s)
 {
+	return when_s + t->cfg.keep_s < now_s;
+}
+
+/* At a start: what is too old, or too much, is not taken up. Nothing is younger than now, whatever the clock was. */
+static int found(void *of, const struct ftt_stored_note *x)
+{
+	struct ftt_stored_note y = *x;
 	struct ftt_replies *t = of;
 
-	t->failed |= !take(t, x);
 	t->number = x->number > t->number ? x->number : t->number;
+	y.when_s = x->when_s < t->opened_s ? x->when_s : t->opened_s;
+	if (is_old(t, y.when_s, t->opened_s))
+		return 0;
+	ftt_replies_room(t, x->reply_len, true);
+	return take(t, &y) ? 0 : ENOMEM;
 }
 
-static void tell(void *of)
-{
-	const struct ftt_replies *t = of;
-
-	t->told(t->told_of);
-}
-
-struct ftt_request *ftt_replies_note(struct ftt_replies *t, const struct ftt_stored_note *x)
+struct ftt_request *ftt_replies_note(struct ftt_replies *t, const struct ftt_stored_note *x, bool go_on)
 {
 	struct ftt_stored_note numbered = *x;
 	uint32_t len;
 
 	numbered.number = t->number + 1;
 	len = ftt_stored_put(t->note, &numbered);
-	if (!ftt_segments_put(t->segments, t->note, len, numbered.number) && !t->cfg.go_on)
+	if (!ftt_segments_put(t->segments, t->note, len, numbered.number) && !go_on)
 		return NULL;
 	t->number++; /* even if memory lacks: a later start finds what is written */
 	return take(t, &numbered);
-}
-
-uint64_t ftt_replies_there(const struct ftt_replies *t)
-{
-	return t->cfg.go_on && ftt_segments_trouble(t->segments) ? UINT64_MAX : ftt_segments_there(t->segments);
 }
 
 void ftt_replies_expire(struct ftt_replies *t, uint64_t now_s)
 {
 	struct ftt_request *r;
 
-	while ((r = oldest(t)) && r->when_s + t->cfg.keep_s < now_s)
+	for (unsigned most = EXPIRE_AT_ONCE; most && (r = oldest(t)) && is_old(t, r->when_s, now_s); most--)
 		forget(t, r);
 	ftt_segments_forget(t->segments, ftt_list_empty(&t->order) ? t->number + 1 : FTT_ENTRY(t->order.next, struct ftt_request, order)->number);
 }
 
 /* --- for the backup ------------------------------------------------------------------------------------------ */
 
-uint32_t ftt_replies_next(struct ftt_replies *t)
+void ftt_replies_tell_behind(struct ftt_replies *t, uint64_t number)
+{
+	t->next = number ? &t->order : t->order.next;
+	while (number && t->next->prev != &t->order && FTT_ENTRY(t->next->prev, struct ftt_request, order)->number > number)
+		t->next = t->next->prev;
+}
+
+uint32_t ftt_replies_next(struct ftt_replies *t, uint64_t now_s)
 {
 	const struct ftt_request *r;
 	struct ftt_stored_note x;
@@ -249,33 +259,36 @@ uint32_t ftt_replies_next(struct ftt_replies *t)
 	if (t->next == &t->order)
 		return 0;
 	r = FTT_ENTRY(t->next, struct ftt_request, order);
-	x = (struct ftt_stored_note){.number = r->number, .when_s = r->when_s, .key = r->key, .kind = r->kind, .id_len = t->cfg.id_len,
+	x = (struct ftt_stored_note){.number = r->number, .when_s = now_s - r->when_s, .key = r->key, .kind = r->kind, .id_len = t->cfg.id_len,
 				     .reply = r->reply, .reply_len = r->reply_len};
 	memcpy(x.name, r->name, sizeof(x.name));
 	memcpy(x.id, r->id, sizeof(x.id));
 	return ftt_stored_put(t->note, &x);
 }
 
-void ftt_replies_told(struct ftt_replies *t)
+uint64_t ftt_replies_told(struct ftt_replies *t)
 {
+	uint64_t number = FTT_ENTRY(t->next, struct ftt_request, order)->number;
+
 	t->next = t->next->next;
+	return number;
 }
 
 /* --- life ------------------------------------------------------------------------------------------------------ */
 
-int ftt_replies_open(struct ftt_replies *t, const struct ftt_stored_config *cfg, void (*told)(void *of), void *of, uint64_t now_s, char *err,
+int ftt_replies_open(struct ftt_replies *t, const struct ftt_stored_config *cfg, const struct ftt_segments_user *user, uint64_t now_s, char *err,
 		     size_t err_len)
 {
-	struct ftt_segments_user user = {.of = t, .found = found, .told = tell};
+	struct ftt_segments_user ours = *user;
 	uint64_t segment = cfg->bytes / SEGMENTS;
 	uint32_t buckets = 1024;
 
 	memset(t, 0, sizeof(*t));
 	t->cfg = *cfg;
-	t->told = told;
-	t->told_of = of;
+	t->opened_s = now_s;
 	ftt_list_init(&t->order);
 	ftt_list_init(&t->waits);
+	ftt_list_init(&t->running);
 	t->next = &t->order;
 	while (buckets < 1u << 22 && (uint64_t)buckets * FTT_STORED_COST < cfg->bytes)
 		buckets *= 2;
@@ -288,13 +301,10 @@ int ftt_replies_open(struct ftt_replies *t, const struct ftt_stored_config *cfg,
 		snprintf(err, err_len, "stored replies: out of memory");
 		return -1;
 	}
-	t->segments = ftt_segments_open(cfg->dir, segment > SEGMENT_LEAST ? segment : SEGMENT_LEAST, &user, &t->cut, err, err_len);
-	if (t->segments && t->failed)
-		snprintf(err, err_len, "stored replies: out of memory");
-	if (!t->segments || t->failed)
-		return -1;
-	ftt_replies_expire(t, now_s);
-	return 0;
+	ours.found_of = t;
+	ours.found = found;
+	t->segments = ftt_segments_open(cfg->dir, segment > SEGMENT_LEAST ? segment : SEGMENT_LEAST, &ours, err, err_len);
+	return t->segments ? 0 : -1;
 }
 
 void ftt_replies_close(struct ftt_replies *t)

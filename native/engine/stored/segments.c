@@ -1,29 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* segments.c - see segments.h. Two buffers: the worker fills one while the thread writes the other. */
 #define _GNU_SOURCE
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
+#include "engine/disk.h"
+#include "engine/stored/segment_files.h"
 #include "engine/stored/segments.h"
 #include "engine/thread.h"
 
-#define AGAIN_S 1 /* between two attempts to write */
-#define NAME "stored-%016" PRIx64
-#define NAME_LEN 23
-
-struct segment {
-	uint64_t serial; /* its name */
-	uint64_t last;   /* the largest number in it */
-	uint64_t bytes;
-};
+#define AGAIN_MS 1000 /* between two attempts to read, or to write */
+#define CLOSE_MS 200 /* for which the end waits for the disk */
 
 struct buffer {
 	uint8_t *bytes;
@@ -33,245 +22,121 @@ struct buffer {
 
 struct ftt_segments {
 	struct ftt_segments_user user;
+	char *dir;
 	uint64_t most; /* bytes of a segment */
-	int dir, fd;   /* of the last segment; negative: a new one is to begin */
-	struct segment *list;
-	size_t n, room;
+	struct ftt_segment_files files; /* the thread's */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct buffer fill, out; /* out: the thread's */
 	uint64_t before;         /* what is needed no more; forgotten: what was done about that */
 	uint64_t forgotten;
-	bool closing;
+	bool closing, ended;
+	bool left; /* nobody waits for the thread: it frees all */
+	_Atomic bool read;
 	_Atomic uint64_t there, bytes;
 	_Atomic int trouble;
 };
 
+static void free_all(struct ftt_segments *s)
+{
+	ftt_segment_files_close(&s->files);
+	pthread_cond_destroy(&s->wake);
+	pthread_mutex_destroy(&s->lock);
+	free(s->dir);
+	free(s->fill.bytes);
+	free(s->out.bytes);
+	free(s);
+}
+
 /* --- reading ---------------------------------------------------------------------------------------- */
 
-static bool add_segment(struct ftt_segments *s, uint64_t serial)
+/* By the lock the user's memory is the thread's; and not any more once it closes. */
+static int found(void *of, const struct ftt_stored_note *x)
 {
-	if (s->n == s->room) {
-		size_t room = s->room ? 2 * s->room : 16;
-		struct segment *list = realloc(s->list, room * sizeof(*list));
-
-		if (!list)
-			return false;
-		s->list = list;
-		s->room = room;
-	}
-	s->list[s->n++] = (struct segment){.serial = serial};
-	return true;
-}
-
-static int by_serial(const void *a, const void *b)
-{
-	const struct segment *x = a, *y = b;
-
-	return (x->serial > y->serial) - (x->serial < y->serial);
-}
-
-/* 0, or errno. */
-static int list_segments(struct ftt_segments *s)
-{
-	int fd = fcntl(s->dir, F_DUPFD_CLOEXEC, 0), error = 0;
-	DIR *at = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!at) {
-		error = errno;
-		if (fd >= 0)
-			close(fd);
-		return error;
-	}
-	for (const struct dirent *one; !error && (one = readdir(at));) {
-		uint64_t serial;
-		char name[NAME_LEN + 1];
-
-		if (sscanf(one->d_name, "stored-%16" SCNx64, &serial) != 1)
-			continue;
-		snprintf(name, sizeof(name), NAME, serial);
-		if (!strcmp(name, one->d_name) && !add_segment(s, serial))
-			error = ENOMEM;
-	}
-	closedir(at);
-	if (s->n)
-		qsort(s->list, s->n, sizeof(*s->list), by_serial);
-	return error;
-}
-
-/* All of a file; NULL: errno tells why. */
-static uint8_t *read_file(int dir, const char *name, uint64_t *len)
-{
-	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), error = 0;
-	uint8_t *bytes = NULL;
-	struct stat is;
-
-	*len = 0;
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, &is))
-		error = errno;
-	else if (!S_ISREG(is.st_mode))
-		error = EINVAL;
-	else if (!(bytes = malloc((size_t)is.st_size + 1)))
-		error = ENOMEM;
-	while (!error && *len < (uint64_t)is.st_size) {
-		ssize_t n = read(fd, bytes + *len, (size_t)is.st_size - *len);
-
-		if (!n)
-			break;
-		error = n < 0 && errno != EINTR ? errno : 0;
-		*len += n > 0 ? (uint64_t)n : 0;
-	}
-	close(fd);
-	if (!error)
-		return bytes;
-	free(bytes);
-	errno = error;
-	return NULL;
-}
-
-/* 0, or errno; EPROTO: of another release, or something else. *cut grows by the bytes that are no notes. */
-static int read_segment(struct ftt_segments *s, struct segment *one, uint64_t *cut)
-{
-	char name[NAME_LEN + 1];
-	struct ftt_stored_note x;
-	uint64_t len, at;
-	uint8_t *bytes;
-	uint32_t n;
-
-	snprintf(name, sizeof(name), NAME, one->serial);
-	bytes = read_file(s->dir, name, &len);
-	if (!bytes)
-		return errno;
-	if (len >= FTT_STORED_START && ftt_stored_version(bytes) != FTT_STORED_VERSION) {
-		free(bytes);
-		return EPROTO;
-	}
-	for (at = FTT_STORED_START; at < len && ftt_stored_get(bytes + at, len - at, &x, &n) == FTT_STORED_FOUND; at += n) {
-		one->last = x.number > one->last ? x.number : one->last;
-		s->user.found(s->user.of, &x);
-	}
-	*cut += at < len ? len - at : 0;
-	one->bytes = len;
-	free(bytes);
-	return 0;
-}
-
-static int read_all(struct ftt_segments *s, uint64_t *cut, uint64_t *failed)
-{
-	for (size_t i = 0; i < s->n; i++) {
-		int error = read_segment(s, &s->list[i], cut);
-
-		*failed = s->list[i].serial;
-		if (error)
-			return error;
-		s->bytes += s->list[i].bytes;
-		s->there = s->list[i].last > s->there ? s->list[i].last : s->there;
-	}
-	return 0;
-}
-
-/* --- the thread --------------------------------------------------------------------------------------- */
-
-/* 0, or errno. */
-static int write_all(int fd, const uint8_t *p, size_t n)
-{
-	while (n) {
-		ssize_t one = write(fd, p, n);
-
-		if (one < 0 && errno != EINTR)
-			return errno;
-		p += one > 0 ? one : 0;
-		n -= one > 0 ? (size_t)one : 0;
-	}
-	return 0;
-}
-
-/* 0, or errno: then nothing is left of it, but perhaps a file without notes. */
-static int begin_segment(struct ftt_segments *s)
-{
-	uint64_t serial = s->n ? s->list[s->n - 1].serial + 1 : 1;
-	uint8_t start[FTT_STORED_START];
-	char name[NAME_LEN + 1];
+	struct ftt_segments *s = of;
 	int error;
 
-	snprintf(name, sizeof(name), NAME, serial);
-	s->fd = openat(s->dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (s->fd < 0)
-		return errno;
-	ftt_stored_start_put(start);
-	error = write_all(s->fd, start, sizeof(start));
-	if (!error && (fsync(s->fd) || fsync(s->dir)))
-		error = errno;
-	if (!error && !add_segment(s, serial))
-		error = ENOMEM;
-	if (!error) {
-		s->list[s->n - 1].bytes = sizeof(start);
-		atomic_fetch_add(&s->bytes, sizeof(start));
-		return 0;
-	}
-	close(s->fd);
-	s->fd = -1;
-	unlinkat(s->dir, name, 0);
+	pthread_mutex_lock(&s->lock);
+	error = s->closing ? ECANCELED : s->user.found(s->user.found_of, x);
+	pthread_mutex_unlock(&s->lock);
 	return error;
 }
 
-static void end_segment(struct ftt_segments *s)
+/* 0, or errno, and of which segment. */
+static int read_all(struct ftt_segments *s, uint64_t *cut, uint64_t *serial)
 {
-	close(s->fd);
-	s->fd = -1;
-}
+	int error = ftt_segment_files_open(&s->files, s->dir);
+	uint64_t there = 0;
 
-/* Writes and syncs what is in s->out: 0, or errno. */
-static int write_out(struct ftt_segments *s)
-{
-	int error = s->fd < 0 ? begin_segment(s) : 0;
-	struct segment *one;
+	*cut = *serial = 0;
+	for (size_t i = 0; !error && i < s->files.n; i++) {
+		struct ftt_segment *one = &s->files.list[i];
 
-	if (error)
-		return error;
-	one = &s->list[s->n - 1];
-	error = write_all(s->fd, s->out.bytes, s->out.len);
-	if (!error && fdatasync(s->fd))
-		error = errno;
-	if (error) { /* what was written is cut off; if that fails as well, a note is there twice, or the last one is torn */
-		(void)!ftruncate(s->fd, (off_t)one->bytes);
-		end_segment(s);
+		*serial = one->serial;
+		error = ftt_segment_read(&s->files, one, found, s, cut);
+		there = one->last > there ? one->last : there;
+	}
+	if (error) {
+		ftt_segment_files_close(&s->files);
 		return error;
 	}
-	one->bytes += s->out.len;
-	one->last = s->out.last;
-	atomic_fetch_add(&s->bytes, s->out.len);
-	s->out.len = 0;
-	if (one->bytes >= s->most)
-		end_segment(s);
+	atomic_store(&s->bytes, ftt_segment_files_bytes(&s->files));
+	atomic_store(&s->there, there);
 	return 0;
 }
 
-/* Segments that are needed no more. The one that is written stays. */
-static void delete_some(struct ftt_segments *s, uint64_t before)
+static struct timespec in(long ms)
 {
-	size_t left = 0;
+	struct timespec until;
 
-	for (size_t i = 0; i < s->n; i++) {
-		char name[NAME_LEN + 1];
-		bool written = s->fd >= 0 && i == s->n - 1;
-
-		snprintf(name, sizeof(name), NAME, s->list[i].serial);
-		if (!written && s->list[i].last < before && (!unlinkat(s->dir, name, 0) || errno == ENOENT))
-			atomic_fetch_sub(&s->bytes, s->list[i].bytes);
-		else
-			s->list[left++] = s->list[i];
-	}
-	s->n = left;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += ms % 1000 * 1000000;
+	until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	return until;
 }
+
+/* With the lock. */
+static void rest(struct ftt_segments *s)
+{
+	struct timespec until = in(AGAIN_MS);
+
+	while (!s->closing && pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT)
+		;
+}
+
+/* With the lock, which is let go of meanwhile. */
+static void read_until_it_is(struct ftt_segments *s)
+{
+	while (!s->closing && !atomic_load(&s->read)) {
+		uint64_t cut, serial;
+		int error;
+
+		pthread_mutex_unlock(&s->lock);
+		error = read_all(s, &cut, &serial);
+		pthread_mutex_lock(&s->lock);
+		if (s->closing)
+			return;
+		if (!error) {
+			atomic_store(&s->trouble, 0);
+			atomic_store_explicit(&s->read, true, memory_order_release);
+			s->user.read(s->user.of, cut);
+			return;
+		}
+		if (atomic_exchange(&s->trouble, error) != error)
+			s->user.unread(s->user.of, error, serial);
+		rest(s);
+	}
+}
+
+/* --- writing ------------------------------------------------------------------------------------------ */
 
 /* With the lock, which is let go of meanwhile: one attempt. */
 static void work(struct ftt_segments *s)
 {
 	uint64_t before = s->before;
+	bool writes;
 	int error = 0;
 
 	if (!s->out.len) {
@@ -281,39 +146,36 @@ static void work(struct ftt_segments *s)
 		s->fill.len = 0;
 		s->out = full;
 	}
+	writes = s->out.len;
 	pthread_mutex_unlock(&s->lock);
-	if (s->out.len) {
-		uint64_t last = s->out.last;
-
-		error = write_out(s);
-		atomic_store(&s->trouble, error);
-		if (!error)
-			atomic_store_explicit(&s->there, last, memory_order_release);
+	if (writes) {
+		error = ftt_segment_write(&s->files, s->out.bytes, s->out.len, s->out.last);
+		if (!error && s->files.list[s->files.n - 1].bytes >= s->most)
+			ftt_segment_end(&s->files);
 	}
 	if (before != s->forgotten)
-		delete_some(s, before);
+		ftt_segments_delete(&s->files, before);
 	s->forgotten = before;
-	s->user.told(s->user.of);
+	atomic_store(&s->bytes, ftt_segment_files_bytes(&s->files));
 	pthread_mutex_lock(&s->lock);
-}
-
-/* With the lock. */
-static void rest(struct ftt_segments *s)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += AGAIN_S;
-	while (!s->closing && pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT)
-		;
+	if (writes)
+		atomic_store(&s->trouble, error);
+	if (writes && !error) {
+		s->out.len = 0;
+		atomic_store_explicit(&s->there, s->out.last, memory_order_release);
+	}
+	if (!s->closing)
+		s->user.told(s->user.of);
 }
 
 static void *run(void *of)
 {
 	struct ftt_segments *s = of;
+	bool left;
 
 	pthread_mutex_lock(&s->lock);
-	for (;;) {
+	read_until_it_is(s);
+	while (atomic_load(&s->read)) {
 		while (!s->fill.len && !s->out.len && !s->closing && s->before == s->forgotten)
 			pthread_cond_wait(&s->wake, &s->lock);
 		if (s->closing && !s->fill.len && !s->out.len)
@@ -324,7 +186,12 @@ static void *run(void *of)
 		if (s->out.len)
 			rest(s);
 	}
+	s->ended = true;
+	left = s->left;
+	pthread_cond_broadcast(&s->wake);
 	pthread_mutex_unlock(&s->lock);
+	if (left)
+		free_all(s);
 	return NULL;
 }
 
@@ -365,6 +232,11 @@ bool ftt_segments_put(struct ftt_segments *s, const uint8_t *note, uint32_t len,
 	return room;
 }
 
+bool ftt_segments_read(const struct ftt_segments *s)
+{
+	return atomic_load_explicit(&s->read, memory_order_acquire);
+}
+
 uint64_t ftt_segments_there(const struct ftt_segments *s)
 {
 	return atomic_load_explicit(&s->there, memory_order_acquire);
@@ -391,85 +263,53 @@ void ftt_segments_forget(struct ftt_segments *s, uint64_t before)
 
 /* --- life ------------------------------------------------------------------------------------------------- */
 
-static void free_all(struct ftt_segments *s)
+struct ftt_segments *ftt_segments_open(const char *dir, uint64_t segment_bytes, const struct ftt_segments_user *user, char *err, size_t err_len)
 {
-	if (s->fd >= 0)
-		close(s->fd);
-	if (s->dir >= 0)
-		close(s->dir);
-	free(s->list);
-	free(s->fill.bytes);
-	free(s->out.bytes);
-	free(s);
-}
-
-static int start(struct ftt_segments *s)
-{
+	struct ftt_segments *s = calloc(1, sizeof(*s));
 	pthread_condattr_t monotonic;
 	int error;
 
+	if (!s || !(s->dir = strdup(dir))) {
+		free(s);
+		snprintf(err, err_len, "stored replies: out of memory");
+		return NULL;
+	}
+	s->files.dir = s->files.fd = -1;
+	s->user = *user;
+	s->most = segment_bytes;
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	error = ftt_thread_start(&s->thread, "fttcp-stored", run, s);
-	if (error) {
-		pthread_cond_destroy(&s->wake);
-		pthread_mutex_destroy(&s->lock);
-	}
-	return error;
-}
-
-static int open_dir(struct ftt_segments *s, const char *dir)
-{
-	if (mkdir(dir, 0700) && errno != EEXIST)
-		return errno;
-	s->dir = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return s->dir < 0 ? errno : list_segments(s);
-}
-
-struct ftt_segments *ftt_segments_open(const char *dir, uint64_t segment_bytes, const struct ftt_segments_user *user, uint64_t *cut, char *err,
-				       size_t err_len)
-{
-	struct ftt_segments *s = calloc(1, sizeof(*s));
-	uint64_t failed = 0;
-	int error;
-
-	*cut = 0;
-	if (!s) {
-		snprintf(err, err_len, "stored replies: out of memory");
-		return NULL;
-	}
-	s->dir = s->fd = -1;
-	s->user = *user;
-	s->most = segment_bytes;
-	error = open_dir(s, dir);
-	if (error)
-		snprintf(err, err_len, "stored replies: directory %s: %s", dir, strerror(error));
-	else if ((error = read_all(s, cut, &failed)) == EPROTO)
-		snprintf(err, err_len, "stored replies: %s/" NAME " is of another release, or something else: move it away, and requests in it may be executed again",
-			 dir, failed);
-	else if (error)
-		snprintf(err, err_len, "stored replies: %s/" NAME ": %s", dir, failed, strerror(error));
-	else if ((error = start(s)))
-		snprintf(err, err_len, "stored replies: no thread: %s", strerror(error));
 	if (!error)
 		return s;
+	snprintf(err, err_len, "stored replies: no thread: %s", strerror(error));
 	free_all(s);
 	return NULL;
 }
 
 void ftt_segments_close(struct ftt_segments *s)
 {
+	struct timespec until = in(CLOSE_MS);
+	pthread_t thread;
+	bool left;
+
 	if (!s)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->closing = true;
-	pthread_cond_signal(&s->wake);
+	pthread_cond_broadcast(&s->wake);
+	while (!s->ended && pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT)
+		;
+	left = s->left = !s->ended;
+	thread = s->thread;
 	pthread_mutex_unlock(&s->lock);
-	pthread_join(s->thread, NULL);
-	pthread_cond_destroy(&s->wake);
-	pthread_mutex_destroy(&s->lock);
+	if (left) { /* s is the thread's */
+		pthread_detach(thread);
+		return;
+	}
+	pthread_join(thread, NULL);
 	free_all(s);
 }
