@@ -18,8 +18,8 @@ from lab import experiment
 from lab.errors import LabError
 from lab.experiment import DISTURBANCES, TCP_OPTIONS, Case, Outcome
 from lab.interrupt import signals_interrupt
-from lab.lifecycle import Lab
-from lab.network import CLIENT
+from lab.lifecycle import Lab, rehearse
+from lab.network import CLIENT, NODES
 from lab.rootless import become_root
 from lab.segments import Segment
 from lab.study.cli import find
@@ -135,6 +135,14 @@ class Campaign:
         self.report = Report(settings if all(in_step) else self.settings, file)
 
     def __enter__(self) -> Campaign:
+        """Raises LabError when one of its labs would be refused."""
+        if not self._scenes:
+            rehearse(self._serve, self.settings, "none", len(NODES))
+        for name, scene in self._scenes.items():
+            try:
+                rehearse(scene.serve, [*scene.settings, *self.settings], scene.arbiter, len(NODES))
+            except LabError as error:
+                raise LabError(f"{name}: {error}") from error
         return self
 
     def __exit__(self, *exc: object) -> None:

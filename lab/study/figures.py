@@ -17,22 +17,28 @@ from lab.study.schema import Figure, Study
 from lab.study.sequence import Point, points
 
 WIDTH, HEIGHT = 9.0, 3.6
-TROUBLE, FAULT, TAKEOVER = "#b3261e", "#1b1f23", "#2e7d32"
+TROUBLE, FAULT, REPAIR, TAKEOVER = "#b3261e", "#1b1f23", "#8a94a0", "#2e7d32"
+REPAIRS = ("restart-host", "heal")
+"""Faults that are none."""
 AROUND_S = (-0.2, 0.8)
 """Of a fault: what a plot of sequence numbers shows."""
 LONGEST_TICK, TICKS_IN_A_ROW = 24, 100
 """Characters: of a tick, and of all that fit side by side."""
 CLOSEST_TICKS = 0.05
 """Of the width."""
+CLOSEST_RATIO = 1.5
+"""Of two ticks on a logarithmic axis."""
 LAPSE_S = 0.3
 """Without a sample for so long, a line is broken."""
 LOG_FROM = 30
 """Values of which the largest is so many times the smallest are on a logarithmic axis."""
-MARKS = ("fault", "takeover")
+COUNTS = ("lost", "received", "sent")
+"""Values that are whole numbers."""
+MARKS = ("fault", "repair", "takeover")
 """In a legend they are the last ones."""
 _TITLES = {
-    "timeline": "What the first client gets",
-    "gaps": "The longest silence of a run: which part of the runs had at most so much",
+    "timeline": "What {who} gets",
+    "gaps": "The longest silence in a run: the share of runs in which it was at most so long",
     "parameter": "{value}: each run, and the medians",
     "waits": "Waits for an answer: medians of the runs",
     "lag": "How long output waits for the backup",
@@ -47,7 +53,8 @@ def draw(study: Study, folder: Folder) -> list[tuple[str, Path]]:
     rows = [row for row in folder.rows() if "error" not in row]
     drawn = []
     for number, figure in enumerate(study.figure or _usual(study)):
-        title = figure.title or _TITLES[figure.kind].format(value=COLUMNS.get(figure.value))
+        who = "each client" if _several(study) else "the first client"
+        title = figure.title or _TITLES[figure.kind].format(value=COLUMNS.get(figure.value), who=who)
         title = title[0].upper() + title[1:]
         file = folder.path / f"{number + 1}-{figure.kind}.svg"
         if rows:
@@ -124,6 +131,24 @@ def _shown(rows: Sequence[Row], study: Study) -> Iterator[tuple[str, Row]]:
         yield f"{name}: {which}" if study.sweep else which, row
 
 
+def _several(study: Study) -> list[tuple[int, str]]:
+    """The clients that are shown beside each other: those that are measured as the first one is, if there are
+    several and nothing is swept; with their names."""
+    first = study.client[0]
+    alike = [
+        (number, client)
+        for number, client in enumerate(study.client)
+        if client.measure and client.measure != "recipe" and asks(client) == asks(first)
+    ]
+    if study.sweep or not first.measure or len(alike) < 2:
+        return []
+    hosts = [client.host for _, client in alike]
+    return [
+        (number, client.host if hosts.count(client.host) == 1 else f"client {number}: {client.measure}")
+        for number, client in alike
+    ]
+
+
 def _timeline(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
     counts = asks(study.client[0])
 
@@ -132,8 +157,11 @@ def _timeline(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Seq
             (line["answers"] * 1e6 if counts else 8 * (line["received"] + line["sent"])) / line["us"]
         )
 
-    for number, (name, row) in enumerate(_shown(rows, study)):
-        buckets = [line for line in _client(folder, row) if line["type"] == "bucket"]
+    shown = [(0, name, row) for name, row in _shown(rows, study)]
+    if several := _several(study):
+        shown = [(client, f"{name}, {shown[0][1]}", shown[0][2]) for client, name in several]
+    for number, (client, name, row) in enumerate(shown):
+        buckets = [line for line in _client(folder, row, client) if line["type"] == "bucket"]
         if not buckets:
             continue
         usual_us = median(line["us"] for line in buckets)
@@ -142,9 +170,9 @@ def _timeline(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Seq
         at = [(line["time_us"] - start) / 1e6 for line in buckets]
         heights = [height(line) for line in buckets]
         (drawn,) = axes.plot(at, heights, lw=1.1, drawstyle="steps-pre", label=name)
-        _mark(
-            axes, folder, row, start, named=not number, color=drawn.get_color() if study.sweep else TAKEOVER
-        )
+        if study.sweep or not number:
+            color = drawn.get_color() if study.sweep else TAKEOVER
+            _mark(axes, folder, row, start, named=not number, color=color)
     _label_time(axes, study)
     axes.set_ylabel("answers per second" if counts else "Mbit/s, both ways")
     axes.set_ylim(bottom=0)
@@ -155,11 +183,14 @@ def _label_time(axes: Any, study: Study) -> None:
 
 
 def _gaps(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
-    found = {
-        (f"{name}: " if study.sweep else "") + _count(len(gaps)): gaps
-        for name, mine in _series(rows, study)
-        if (gaps := sorted(values(mine, "longest_gap_ms")))
-    }
+    if several := _several(study):
+        named = [(f"{name}: ", _gaps_of(folder, rows, client)) for client, name in several]
+    else:
+        series = _series(rows, study)
+        named = [
+            (f"{name}: " if study.sweep else "", values(mine, "longest_gap_ms")) for name, mine in series
+        ]
+    found = {name + _count(len(gaps)): sorted(gaps) for name, gaps in named if gaps}
     for name, gaps in found.items():
         parts = [i / len(gaps) for i in range(len(gaps) + 1)]
         (line,) = axes.step([gaps[0], *gaps], parts, where="post", label=name)
@@ -170,8 +201,14 @@ def _gaps(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequenc
     else:
         axes.set_xlim(left=0)
     axes.set_xlabel(COLUMNS["longest_gap_ms"])
-    axes.set_ylabel("part of the runs")
+    axes.set_ylabel("share of the runs")
     axes.set_ylim(0, 1.04)
+
+
+def _gaps_of(folder: Folder, rows: Sequence[Row], client: int) -> list[float]:
+    """The longest silence of one client in each run, in ms."""
+    said = [line for row in rows for line in _client(folder, row, client)]
+    return [line["longest_gap_us"] / 1000 for line in said if line["type"] == "end"]
 
 
 def _count(runs: int) -> str:
@@ -187,8 +224,11 @@ def _parameter(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Se
     axes.set_ylabel(COLUMNS[figure.value])
     if everything and 0 < LOG_FROM * min(everything) < max(everything):
         _logarithmic(axes.yaxis)
-    else:
-        axes.set_ylim(0, max(1.08 * max(everything, default=1.0), 1e-9))
+        return
+    axes.set_ylim(0, max(1.08 * max(everything, default=1.0), 1e-9))
+    axes.yaxis.set_major_formatter("{x:,.10g}")
+    if figure.value in COUNTS:
+        axes.yaxis.get_major_locator().set_params(integer=True)
 
 
 def _over_numbers(axes: Any, figure: Figure, study: Study, rows: Sequence[Row], across: str) -> list[float]:
@@ -208,18 +248,24 @@ def _over_numbers(axes: Any, figure: Figure, study: Study, rows: Sequence[Row], 
             runs, list(chain(*at.values())), "o", color=drawn.get_color(), ms=3.5, alpha=0.5, label=label
         )
     _number_axis(axes.xaxis, sorted({float(place) for measured in found.values() for place in measured}))
-    axes.set_xlabel(across)
+    axes.set_xlabel(f"{across}, bytes per second" if across.endswith(".rate") else across)
     return [value for measured in found.values() for some in measured.values() for value in some]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.10g}"
 
 
 def _number_axis(axis: Any, places: Sequence[float]) -> None:
     """To scale, with a tick at each place if there is room."""
     if 0 < LOG_FROM * places[0] < places[-1]:
         _logarithmic(axis)
+        if all(after >= CLOSEST_RATIO * before for before, after in pairwise(places)):
+            axis.set_ticks(places, [_number(place) for place in places])
     elif all(
         after - before >= CLOSEST_TICKS * (places[-1] - places[0]) for before, after in pairwise(places)
     ):
-        axis.set_ticks(places, [f"{place:,g}" for place in places])
+        axis.set_ticks(places, [_number(place) for place in places])
 
 
 def _side_by_side(axes: Any, figure: Figure, study: Study, rows: Sequence[Row]) -> list[float]:
@@ -229,12 +275,14 @@ def _side_by_side(axes: Any, figure: Figure, study: Study, rows: Sequence[Row]) 
         found = values(mine, figure.value)
         names.append(name)
         label = None if place else "a run"
-        axes.plot([place] * len(found), found, "o", color="#546e7a", ms=3.5, alpha=0.6, label=label)
+        axes.plot(
+            [place] * len(found), found, "o", color="#546e7a", ms=3.5, alpha=0.6, label=label, clip_on=False
+        )
         if found:
             places.append(place)
             medians.append(median(found))
             everything += found
-    axes.plot(places, medians, label="median", lw=0, color="#0d47a1", marker="_", ms=16, mew=2)
+    axes.plot(places, medians, label="median", lw=0, color="#0d47a1", marker="_", ms=16, mew=2, clip_on=False)
     axes.set_xlim(-0.5, len(names) - 0.5)
     wide = sum(map(len, names)) > TICKS_IN_A_ROW
     axes.set_xticks(range(len(names)), names, fontsize=8, **({"rotation": 20, "ha": "right"} if wide else {}))
@@ -248,7 +296,7 @@ def _logarithmic(axis: Any) -> None:
 
     {"x": axis.axes.set_xscale, "y": axis.axes.set_yscale}[axis.axis_name]("log")
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -259,17 +307,19 @@ def _waits(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequen
         if all(columns):
             axes.plot(list(quantiles.values()), list(map(median, columns)), marker="o", ms=3, label=name)
     _logarithmic(axes.yaxis)
-    axes.set_xlabel("part of the answers")
+    axes.set_xlabel("share of the answers")
     axes.set_ylabel("came within so many µs")
 
 
 def _lag(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
     everything: list[float] = []
     for number, (name, row) in enumerate(_shown(rows, study)):
+        said = _client(folder, row, 0) if study.client[0].measure else []
+        until = said[-1]["time_us"] if said else math.inf  # then nothing waits any more
         samples = [
             s
             for s in lines(folder.run(row["run"]) / "nodes.jsonl")
-            if s["role"] == "primary" and s["lag_us_p99"]
+            if s["role"] == "primary" and s["lag_us_p99"] and s["time_us"] <= until
         ]
         if not samples:
             continue
@@ -331,21 +381,22 @@ def _mark(
     named: bool = True,
     color: str = TAKEOVER,
 ) -> None:
-    """Draw the faults of a run, and in `color` when a node began to serve; `named`: in the legend, too."""
+    """Draw faults and repairs of a run, and in `color` when a node began to serve; `named`: in the legend."""
     seen = set()
     for event in lines(folder.run(row["run"]) / "events.jsonl"):
         at = (event["time_us"] - start_us) / 1e6
         serves = event["event"] == "role" and (event["role"], event["was"]) == ("primary", "following")
+        serves = serves and "takeover_ms" in row  # else another system leads the clients
         if within[0] <= at <= within[1] and (event["event"] == "fault" or serves):
-            name = "takeover" if serves else "fault"
+            name = "takeover" if serves else "repair" if event["fault"] in REPAIRS else "fault"
             label = name if named and name not in seen else None
             seen.add(name)
-            drawn, style = (color, "--") if serves else (FAULT, "-")
+            drawn, style = {"fault": (FAULT, "-"), "repair": (REPAIR, ":"), "takeover": (color, "--")}[name]
             axes.axvline(at, color=drawn, lw=0.9, ls=style, label=label)
 
 
-def _client(folder: Folder, row: Row) -> list[dict[str, Any]]:
-    return lines(folder.run(row["run"]) / "client-0.jsonl")
+def _client(folder: Folder, row: Row, number: int) -> list[dict[str, Any]]:
+    return lines(folder.run(row["run"]) / f"client-{number}.jsonl")
 
 
 _KINDS: dict[str, Callable[[Any, Figure, Study, Folder, Sequence[Row]], None]] = {

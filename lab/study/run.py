@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -18,6 +18,7 @@ from typing import Any
 
 from lab import links
 from lab.bench.programs import missing
+from lab.bench.rows import FTTCP
 from lab.bench.stage import Setup
 from lab.bench.stage import Stage as BenchStage
 from lab.bench.systems import SYSTEMS
@@ -246,28 +247,25 @@ class _Stage:
                     what = "sent" if first.client.measure == "up" else what
 
                 def reached() -> bool:
-                    return (
-                        sum(float(line.get(what, 0)) for line in first.said() if line["type"] == "bucket")
-                        >= wanted
-                    )
+                    told = (line for line in first.said() if line["type"] == "bucket")
+                    return sum(float(line.get(what, 0)) for line in told) >= wanted
 
-                def over() -> bool:
-                    return first.process.poll() is not None
-
-                await_condition(
-                    lambda: reached() or over(), _MOMENT_S, f"the moment {when!r}", interval_s=0.01
-                )
-                if not reached():
-                    raise LabError(
-                        f"the first client ended before {when!r}: {first.why() or 'too little was asked for'}"
-                    )
+                self._await_of(first, reached, when, "too little was asked for")
             case ["renewed"]:
                 self._lab.wait("synced", _MOMENT_S)
-                await_condition(
-                    self._is_renewed, _MOMENT_S, "connections are protected again", interval_s=0.02
-                )
+                self._await_of(first, self._is_renewed, when, "`seconds` is too short")
             case [condition]:
                 self._lab.wait(condition, _MOMENT_S)
+
+    @staticmethod
+    def _await_of(first: _Speaker, reached: Callable[[], bool], when: str, cause: str) -> None:
+        """Wait for a moment that does not come any more if the first client has ended. Raises LabError."""
+        await_condition(
+            lambda: reached() or first.process.poll() is not None, _MOMENT_S, f"the moment {when!r}",
+            interval_s=0.01,
+        )  # fmt: skip
+        if not reached():
+            raise LabError(f"the first client ended before {when!r}: {first.why() or cause}")
 
     def _is_renewed(self) -> bool:
         """All connections that there are, are protected."""
@@ -357,6 +355,8 @@ class _Stage:
         if not faults:
             return {}
         row: Row = {"fault": faults[0]["fault"], "fault_us": faults[0]["time_us"]}
+        if self._run.study.lab.system != FTTCP:  # the pair is there, but no client comes to it
+            return row
         for event in self._events:
             before = [fault["time_us"] for fault in faults if fault["time_us"] <= event["time_us"]]
             if before and event["event"] == "role" and event.get("role") == "primary":

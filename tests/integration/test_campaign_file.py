@@ -82,5 +82,10 @@ def test_what_a_campaign_cannot_do_is_told(tmp_path: Path) -> None:
     words = [fttcp_program(), "lab", "campaign", str(file)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and "lab.nodes: 3: a campaign has pairs" in done.stderr
+    file.write_text('name = "measured"\nclient = [{ measure = "echo" }]\n')
+    done = subprocess.run(
+        [*words, "--set", "lockstp=1"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1 and "measured: " in done.stderr and "lockstp" in done.stderr
     done = subprocess.run([*words[:3], "no-such"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and "no-such: no such file, and none of the experiments" in done.stderr

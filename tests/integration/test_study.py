@@ -103,3 +103,21 @@ def test_what_is_ended_removes_its_lab_keeps_what_is_done_and_goes_on(tmp_path: 
     second = lines(tmp_path / "short" / "runs" / "0" / "client-1.jsonl")
     assert row["fault_us"] < second[0]["time_us"], "the fault struck before the second client had begun"
     assert [one["run"] for one in Folder(tmp_path / "short").rows()] == [0]
+
+
+TOO_SHORT = """
+name = "too-short"
+seconds = 1
+client = [{ measure = "echo", interval_ms = 5 }]
+fault = [{ kind = "crash-host", at_s = 0.2 }, { kind = "restart-host" }, { kind = "heal", when = "renewed" }]
+"""
+
+
+def test_a_moment_that_cannot_come_any_more_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "too-short.toml"
+    file.write_text(TOO_SHORT)
+    with started(str(file), tmp_path / "out") as running:
+        out, error = said(running)
+    assert running.returncode == 1
+    told = json.loads(out.splitlines()[0])["error"]
+    assert told == "the first client ended before 'renewed': `seconds` is too short", error

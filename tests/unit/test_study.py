@@ -370,9 +370,8 @@ def test_what_is_swept_beside_numbers_makes_lines_over_them(tmp_path: Path) -> N
     )
     canvas, axes = pyplot.subplots()
     figures._parameter(axes, Figure("parameter"), study, folder, folder.rows())
-    assert (
-        axes.get_xlabel() == "client.rate" and figures._legend(Figure("parameter"), study) == "fault.0.kind"
-    )
+    assert axes.get_xlabel() == "client.rate, bytes per second"
+    assert figures._legend(Figure("parameter"), study) == "fault.0.kind"
     assert dict(zip(("heal", "crash-host"), drawn(axes)[::2], strict=True)) == {
         "heal": [0, 10, 40], "crash-host": [100, 110, 140],
     }  # fmt: skip
