@@ -247,7 +247,8 @@ def check_outward(outward: Outward) -> Check:
     if not some:
         return ok(name, "no connection to these ports from another address than the service's")
     seen = f"not protected: {', '.join(some)}" + (f" and {len(more)} more" if more else "")
-    return warn(name, seen, f"if the server opened it: have it bind to {outward.address}; see its manual")
+    todo = f"if the server opened it: have it bind to {outward.address} (its manual), or set opens_bind"
+    return warn(name, seen, todo)
 
 
 def check_signing(signing: Signing) -> Check:

@@ -27,4 +27,10 @@ def lines(told: Mapping[str, Any]) -> list[str]:
     strangers = ", ".join(one["client"] for one in told["strangers"][:3])
     if drawn["unknown"]:
         found.append(f"NOT IN STEP  {drawn['unknown']} connections had no identity, the last: {strangers}")
+    if drawn["outward"]:
+        one = told["outward"][0]
+        found.append(
+            f"NOT PROTECTED  {drawn['outward']} connections to ports of `opens` did not come from a service "
+            f"address, the last from {one['from']} to {one['to']}: have the server bind, or set opens_bind"
+        )
     return found

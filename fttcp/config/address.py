@@ -15,6 +15,7 @@ from fttcp.wire.ports import PortRange, parse
 _OF_CONNECTIONS = (
     "ports",
     "opens",
+    "opens_bind",
     "command",
     "commands",
     "pid_file",

@@ -139,6 +139,8 @@ def _check_order(group: GroupSection, here: str, errors: list[str]) -> None:
 
 def _check_lockstep(group: GroupSection, here: str, errors: list[str]) -> None:
     """What is encrypted must be the same on both nodes to the last byte, or it must not leave."""
+    if group.opens_bind and (group.lockstep == "off" or not group.opens):
+        errors.append(f"{here}.opens_bind: it needs {here}.opens, and {here}.lockstep, whose library binds")
     if group.lockstep == "off":
         return
     needed = {"compare": True, "unverified": "reset"}

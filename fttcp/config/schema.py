@@ -252,6 +252,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     ports: Annotated[list[PortText], Meta(max_length=MAX_PORTS)] = []
     mac: Word | None = None
     opens: Annotated[list[TcpPortText], Meta(max_length=MAX_PORTS)] = []
+    opens_bind: bool = False
     command: Word | None = None
     commands: list[Word] = []
     pid_file: Word | None = None

@@ -14,11 +14,12 @@ import os
 import secrets
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
+from fttcp import _numbers
 from fttcp.config import Config, GroupSection
 from fttcp.server.procfs import family
 from fttcp.wire.keyfile import KeyRing
@@ -39,7 +40,12 @@ _SECRET = 32
 _COUNTS = struct.Struct("<8Q")
 _STRANGER = struct.Struct("<16s16sHHIQ")
 _STRANGERS_AT, _STRANGERS = 128, 32
-_NAMES = ("of_connections", "at_start", "without", "accepted", "unknown")
+_OUTWARD_AT, _OUTWARDS = _STRANGERS_AT + _STRANGERS * _STRANGER.size, 8
+_OPENS = struct.Struct("<III")
+_OPENS_NONE = bytes(_OPENS.size)
+_OPENS_AT = _OUTWARD_AT + _OUTWARDS * _STRANGER.size
+_PORTS = struct.Struct("<HH")
+_NAMES = ("of_connections", "at_start", "without", "accepted", "unknown", "outward", "bound")
 
 
 class LockstepError(OSError):
@@ -68,7 +74,7 @@ def prepare(config: Config, section: GroupSection, keys: KeyRing) -> None:
         raise LockstepError(f"lockstep: {LIBRARY} is missing: run make build")
     rows = _rows(section.limits.max_flows)
     mode = 0o600 if section.all_commands else 0o660
-    make(file, _start_secret(config, section, keys), section.workers, rows, 0, mode)
+    make(file, _start_secret(config, section, keys), section.workers, rows, 0, mode, _opens(section))
 
 
 def change_keys(config: Config, keys: KeyRing) -> None:
@@ -86,7 +92,26 @@ def _start_secret(config: Config, section: GroupSection, keys: KeyRing) -> bytes
     return hashlib.blake2b(label, digest_size=32, key=keys.sending).digest()
 
 
-def make(file: Path, secret: bytes, tables: int, rows: int, flags: int, mode: int) -> None:
+def _opens(section: GroupSection) -> bytes:
+    """What servers' connections to others are looked at by: struct ftt_ls_opens."""
+    addresses = [
+        (IPv6Address(f"::ffff:{address}") if address.version == 4 else address).packed
+        for address in section.ip_addresses
+    ]
+    ports = [_PORTS.pack(first, last) for first, last, _ in section.opened_ports]
+    head = _OPENS.pack(section.opens_bind, len(addresses), len(ports))
+    return head + b"".join(addresses).ljust(_numbers.MAX_ADDRS * 16, b"\0") + b"".join(ports)
+
+
+def make(
+    file: Path,
+    secret: bytes,
+    tables: int,
+    rows: int,
+    flags: int,
+    mode: int,
+    opens: bytes = bytes(_OPENS.size),
+) -> None:
     """Make such a file, for its owner only (or its group as well, by ``mode``). One of the same shape is
     kept, since servers may have it mapped. Raises LockstepError."""
     at = _secrets_at(tables, rows)
@@ -96,6 +121,8 @@ def make(file: Path, secret: bytes, tables: int, rows: int, flags: int, mode: in
         if _shape(file) == (size, _MAGIC, flags, tables, rows):
             with file.open("r+b") as old:
                 os.fchmod(old.fileno(), mode)
+                old.seek(_OPENS_AT)
+                old.write(opens)
                 old.seek(at)
                 old.write(secret)
             return
@@ -106,6 +133,8 @@ def make(file: Path, secret: bytes, tables: int, rows: int, flags: int, mode: in
             os.fchmod(descriptor, mode)
             os.posix_fallocate(descriptor, 0, size)  # later there might be no room, and no way to say so
             new.write(head)
+            new.seek(_OPENS_AT)
+            new.write(opens)
             new.seek(at)
             new.write(secret)
         with contextlib.suppress(FileNotFoundError):
@@ -183,8 +212,9 @@ def _shape(file: Path) -> tuple[int, ...] | None:
 
 
 def shown(file: Path, leaders: Sequence[int]) -> dict[str, Any]:
-    """Return what ``status`` tells: in which of the server's processes the library is, what was drawn, and
-    the connections that were accepted last and have no identity. ``leaders``: its main processes."""
+    """Return what ``status`` tells: in which of the server's processes the library is, what was drawn, the
+    connections that were accepted last and have no identity, and those that were opened last from another
+    address than the service's. ``leaders``: its main processes."""
     found = {pid: _looked_at(pid, file) for pid in family(leaders)}
     shown: dict[str, Any] = {
         "file": str(file),
@@ -196,7 +226,7 @@ def shown(file: Path, leaders: Sequence[int]) -> dict[str, Any]:
     try:
         return shown | _counted(file)
     except OSError:  # removed, or cut short: a restart of the daemon makes another one
-        return shown | {"drawn": None, "strangers": []}
+        return shown | {"drawn": None, "strangers": [], "outward": []}
 
 
 def _looked_at(pid: int, file: Path) -> str:
@@ -219,15 +249,26 @@ def _counted(file: Path) -> dict[str, Any]:
     if len(page) < _PAGE:
         raise LockstepError(f"lockstep: {file} was cut short")
     counts = _COUNTS.unpack_from(page, _HEAD.size)
-    strangers = [_STRANGER.unpack_from(page, _STRANGERS_AT + i * _STRANGER.size) for i in range(_STRANGERS)]
-    latest = sorted((one for one in strangers if one[-1]), key=lambda one: one[-1], reverse=True)
     return {
         "drawn": dict(zip(_NAMES, counts, strict=False)),
         "strangers": [
-            {"client": f"{_address(client)}:{port}", "service": f"{_address(service)}:{own}", "pid": pid}
-            for client, service, port, own, pid, _ in latest
+            {"client": remote, "service": local, "pid": pid}
+            for remote, local, pid in _latest(page, _STRANGERS_AT, _STRANGERS)
+        ],
+        "outward": [
+            {"from": local, "to": remote, "pid": pid}
+            for remote, local, pid in _latest(page, _OUTWARD_AT, _OUTWARDS)
         ],
     }
+
+
+def _latest(page: bytes, at: int, count: int) -> Iterator[tuple[str, str, int]]:
+    """Yield both ends of connections, and a process, the last ones first."""
+    noted = [_STRANGER.unpack_from(page, at + i * _STRANGER.size) for i in range(count)]
+    for remote, local, port, own, pid, _ in sorted(
+        (one for one in noted if one[-1]), key=lambda one: one[-1], reverse=True
+    ):
+        yield f"{_address(remote)}:{port}", f"{_address(local)}:{own}", pid
 
 
 def _address(raw: bytes) -> str:

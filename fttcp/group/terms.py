@@ -42,7 +42,7 @@ def terms(config: Config, group: GroupSection, secrets: Secrets) -> tuple[int, .
         Term.LOCKSTEP: group.lockstep,
         Term.STANDBY: group.standby,
         Term.RENEW: group.renew == "history",
-        Term.OPENS: sorted(group.opened_ports),
+        Term.OPENS: [*sorted(group.opened_ports), *(["bind"] if group.opens_bind else [])],
         Term.MAC: (group.mac or "").lower(),
         Term.PLACEMENT: _placement(config, group),
         Term.STORED_REPLIES: group.stored_replies and (_STORED_FORM, group.stored_replies),

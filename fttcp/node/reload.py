@@ -75,6 +75,7 @@ _HINTS = (
     ("group.*.mac", _ALL_NODES),
     ("group.*.mode", _ALL_NODES),
     ("group.*.opens", _ALL_NODES),
+    ("group.*.opens_bind", _ALL_NODES),
     ("group.*.state", _ALL_NODES),
     ("group.*.workers", _ALL_NODES),
     ("group.*.lockstep", _ALL_NODES),

@@ -8,7 +8,7 @@
 #include "next.h"
 #include "shim.h"
 
-static bool take_address(const struct sockaddr_storage *from, uint8_t address[16], uint16_t *port)
+bool shim_address(const struct sockaddr_storage *from, uint8_t address[16], uint16_t *port)
 {
 	const struct sockaddr_in *v4 = (const void *)from;
 	const struct sockaddr_in6 *v6 = (const void *)from;
@@ -27,14 +27,22 @@ static bool take_address(const struct sockaddr_storage *from, uint8_t address[16
 	return true;
 }
 
+bool shim_own_address(int fd, uint8_t address[16], uint16_t *port)
+{
+	struct sockaddr_storage own = {0};
+	socklen_t len = sizeof(own);
+
+	return !getsockname(fd, (struct sockaddr *)&own, &len) && shim_address(&own, address, port);
+}
+
 bool shim_who_is(int fd, const struct sockaddr_storage *peer, struct ftt_ls_addresses *who)
 {
-	struct sockaddr_storage asked = {0}, own = {0};
-	socklen_t asked_len = sizeof(asked), own_len = sizeof(own);
+	struct sockaddr_storage asked = {0};
+	socklen_t asked_len = sizeof(asked);
 	int before = errno;
 	bool known = (peer || !getpeername(fd, (struct sockaddr *)&asked, &asked_len)) &&
-		     take_address(peer ? peer : &asked, who->remote, &who->remote_port) &&
-		     !getsockname(fd, (struct sockaddr *)&own, &own_len) && take_address(&own, who->local, &who->local_port);
+		     shim_address(peer ? peer : &asked, who->remote, &who->remote_port) &&
+		     shim_own_address(fd, who->local, &who->local_port);
 
 	errno = before;
 	return known;

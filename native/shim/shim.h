@@ -7,6 +7,7 @@
  *   slots.c    its connections, and which descriptors are theirs
  *   next.c     the C library's own functions
  *   who.c      which connection a thread is busy with: the one whose bytes it read last
+ *   opens.c    connections that the server opens
  *   address.c  what the kernel knows of a socket
  *   draw.c     what it draws then
  *   chance.c   what random() gives to its timers
@@ -66,6 +67,7 @@ struct shim_slot {
 	_Atomic uint64_t data;     /* what it is registered with in epoll */
 	int fd, epoll;             /* ... as which descriptor, and where */
 	uint32_t events;           /* 0: it is not */
+	bool opened;               /* by the server, and has no identity: no thread is busy with it */
 	_Atomic int64_t shown_ns;  /* the latest time that was shown for it */
 	struct shim_records records;
 	struct shim_bgp bgp;
@@ -211,7 +213,13 @@ ssize_t shim_bgp_read(uint32_t slot, int fd, void *to, size_t n, int flags);
 bool shim_bgp_hide(struct pollfd *fds, nfds_t n, bool waits);
 void shim_bgp_show(struct pollfd *fds, nfds_t n);
 
+/* A connection that the server has opened, to a router: of what is said there the library knows no more. */
+void shim_meet_peer(int fd);
+
 /* address.c */
+/* False: it is neither IPv4, which is mapped, nor IPv6. */
+bool shim_address(const struct sockaddr_storage *from, uint8_t address[16], uint16_t *port);
+bool shim_own_address(int fd, uint8_t address[16], uint16_t *port);
 /* peer: what accept() said; NULL: the kernel is asked. */
 bool shim_who_is(int fd, const struct sockaddr_storage *peer, struct ftt_ls_addresses *who);
 bool shim_has_peer(int fd); /* it was not reset */

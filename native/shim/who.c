@@ -24,7 +24,7 @@ static uint32_t busy_with(int fd)
 {
 	uint32_t slot = shim_slot_of(fd);
 
-	if (!slot)
+	if (!slot || shim_slots[slot].opened)
 		return SHIM_NOBODY;
 	shim_current.slot = slot;
 	shim_current.epoch = atomic_load_explicit(&shim_slots[slot].epoch, memory_order_relaxed);
@@ -46,11 +46,17 @@ static ssize_t has_read(uint32_t slot, const void *bytes, ssize_t n)
 	shim_ahead = false;
 	if (n > 0 && in_records(slot) && shim_still(shim_current))
 		shim_took(slot, bytes, (size_t)n);
-	if (n > 0 && shim_slots[slot].bgp.state == SHIM_BGP_UNKNOWN)
-		shim_bgp_took(slot, bytes, (size_t)n);
 	if (n > 0 && shim_found(shim_current, &found) && ftt_ls_still(&found))
 		atomic_fetch_add_explicit(&found.row->consumed, (uint32_t)n, memory_order_relaxed);
 	shim_keep_time();
+	return n;
+}
+
+/* ... and it may be a router's, also if this one has opened it. */
+static ssize_t has_heard(uint32_t peer, const void *bytes, ssize_t n)
+{
+	if (n > 0 && peer && shim_slots[peer].bgp.state == SHIM_BGP_UNKNOWN)
+		shim_bgp_took(peer, bytes, (size_t)n);
 	return n;
 }
 
@@ -65,6 +71,34 @@ static void note_stranger(const struct ftt_ls_addresses *who)
 	s->who = *who;
 	s->pid = (uint32_t)getpid();
 	s->number = number;
+}
+
+/* Nothing was said on it yet. */
+static void begin(uint32_t slot, const struct ftt_ls_found *found)
+{
+	struct shim_slot *s = &shim_slots[slot];
+
+	s->found = *found;
+	atomic_store(&s->shown_ns, 0);
+	atomic_store(&s->data, 0);
+	s->events = 0;
+	s->opened = false;
+	s->records = (struct shim_records){.state = SHIM_NO_RECORDS};
+	s->bgp = (struct shim_bgp){.state = SHIM_NO_BGP};
+}
+
+void shim_meet_peer(int fd)
+{
+	uint32_t slot;
+
+	shim_let_go(fd);
+	slot = shim_take_slot();
+	if (!slot)
+		return;
+	begin(slot, &(struct ftt_ls_found){0});
+	shim_slots[slot].opened = true;
+	shim_slots[slot].bgp.state = SHIM_BGP_UNKNOWN;
+	shim_give(fd, slot);
 }
 
 enum how { ACCEPTED, PASSED, INHERITS };
@@ -106,12 +140,11 @@ static void meet(int fd, enum how how, const struct sockaddr_storage *peer)
 	shim_ahead = false;
 	if (!slot)
 		return;
-	shim_slots[slot].found = found;
-	atomic_store(&shim_slots[slot].shown_ns, 0);
-	atomic_store(&shim_slots[slot].data, 0);
-	shim_slots[slot].events = 0;
-	shim_slots[slot].records = accepted && found.row ? shim_expected(who.local_port) : (struct shim_records){.state = SHIM_NO_RECORDS};
-	shim_slots[slot].bgp = (struct shim_bgp){.state = accepted ? SHIM_BGP_UNKNOWN : SHIM_NO_BGP};
+	begin(slot, &found);
+	if (accepted && found.row)
+		shim_slots[slot].records = shim_expected(who.local_port);
+	if (accepted)
+		shim_slots[slot].bgp.state = SHIM_BGP_UNKNOWN;
 	shim_give(fd, slot);
 	(void)busy_with(fd);
 	shim_keep_time();
@@ -189,14 +222,17 @@ static void look_at_passed(struct msghdr *m)
 
 EXPORT ssize_t read(int fd, void *to, size_t n)
 {
-	uint32_t slot;
+	uint32_t slot, peer = shim_slot_of(fd);
+	ssize_t got;
 
 	if (shim_is_device(fd) && shim_draw_device(to, n))
 		return (ssize_t)n;
 	slot = busy_with(fd);
-	if (shim_bgp_waits(slot, fd, 0))
-		return has_read(slot, to, shim_bgp_read(slot, fd, to, n, 0));
-	return has_read(slot, to, in_records(slot) ? shim_read(slot, fd, to, n, 0) : NEXT(read)(fd, to, shim_piece(fd, n)));
+	if (shim_bgp_waits(peer, fd, 0))
+		got = shim_bgp_read(peer, fd, to, n, 0);
+	else
+		got = in_records(slot) ? shim_read(slot, fd, to, n, 0) : NEXT(read)(fd, to, shim_piece(fd, n));
+	return has_heard(peer, to, has_read(slot, to, got));
 }
 
 EXPORT ssize_t __read_chk(int fd, void *to, size_t n, size_t room)
@@ -208,18 +244,23 @@ EXPORT ssize_t __read_chk(int fd, void *to, size_t n, size_t room)
 
 EXPORT ssize_t readv(int fd, const struct iovec *to, int n)
 {
-	return has_read(busy_with(fd), NULL, NEXT(readv)(fd, to, n));
+	uint32_t peer = shim_slot_of(fd), slot = busy_with(fd);
+
+	return has_heard(peer, NULL, has_read(slot, NULL, NEXT(readv)(fd, to, n)));
 }
 
 EXPORT ssize_t recv(int fd, void *to, size_t n, int flags)
 {
-	uint32_t slot = busy_with(fd);
+	uint32_t peer = shim_slot_of(fd), slot = busy_with(fd);
+	ssize_t got;
 
 	if (flags & MSG_PEEK)
 		return NEXT(recv)(fd, to, n, flags);
-	if (shim_bgp_waits(slot, fd, flags))
-		return has_read(slot, to, shim_bgp_read(slot, fd, to, n, flags));
-	return has_read(slot, to, in_records(slot) ? shim_read(slot, fd, to, n, flags) : NEXT(recv)(fd, to, n, flags));
+	if (shim_bgp_waits(peer, fd, flags))
+		got = shim_bgp_read(peer, fd, to, n, flags);
+	else
+		got = in_records(slot) ? shim_read(slot, fd, to, n, flags) : NEXT(recv)(fd, to, n, flags);
+	return has_heard(peer, to, has_read(slot, to, got));
 }
 
 EXPORT ssize_t __recv_chk(int fd, void *to, size_t n, size_t room, int flags)
@@ -231,10 +272,10 @@ EXPORT ssize_t __recv_chk(int fd, void *to, size_t n, size_t room, int flags)
 
 EXPORT ssize_t recvfrom(int fd, void *to, size_t n, int flags, struct sockaddr *from, socklen_t *len)
 {
-	uint32_t slot = busy_with(fd);
+	uint32_t peer = shim_slot_of(fd), slot = busy_with(fd);
 	ssize_t got = NEXT(recvfrom)(fd, to, n, flags, from, len);
 
-	return flags & MSG_PEEK ? got : has_read(slot, to, got);
+	return flags & MSG_PEEK ? got : has_heard(peer, to, has_read(slot, to, got));
 }
 
 EXPORT ssize_t __recvfrom_chk(int fd, void *to, size_t n, size_t room, int flags, struct sockaddr *from, socklen_t *len)
@@ -246,11 +287,11 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *to, size_t n, size_t room, int flags
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
-	uint32_t slot = busy_with(fd);
+	uint32_t peer = shim_slot_of(fd), slot = busy_with(fd);
 	ssize_t got = NEXT(recvmsg)(fd, m, flags);
 
 	if (!(flags & MSG_PEEK))
-		has_read(slot, NULL, got);
+		has_heard(peer, NULL, has_read(slot, NULL, got));
 	if (got >= 0 && shim_map.header && m->msg_controllen)
 		look_at_passed(m);
 	return got;

@@ -395,7 +395,7 @@ def test_others_that_are_preloaded_stay() -> None:
 
 def test_people_are_told_who_is_not_in_step() -> None:
     """A server that was started without the library; memory that somebody removed."""
-    drawn = {"of_connections": 5, "at_start": 4, "without": 3, "accepted": 2, "unknown": 0}
+    drawn = {"of_connections": 5, "at_start": 4, "without": 3, "accepted": 2, "unknown": 0, "outward": 0}
     told: dict[str, Any] = {
         "file": "/run/x", "inside": [7], "outside": [], "hidden": [], "drawn": drawn, "strangers": [],
         "identities": 2,
@@ -411,6 +411,9 @@ def test_people_are_told_who_is_not_in_step() -> None:
     unseen = told | {"drawn": drawn | {"accepted": 0, "of_connections": 0}}
     assert any("2 connections came" in line for line in lines(unseen))
     assert not any("came" in line for line in lines(unseen | {"identities": 0}))
+    apart = {"from": "10.0.0.1:5000", "to": "10.0.0.9:25", "pid": 7}
+    gone = told | {"drawn": drawn | {"outward": 3}, "outward": [apart]}
+    assert "3 connections" in lines(gone)[-1] and "from 10.0.0.1:5000 to 10.0.0.9:25" in lines(gone)[-1]
 
 
 def test_what_is_kept_in_step_is_compared_strictly_and_its_ends_are_waited_for(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@
 #define FTT_LS_PAGE 4096
 #define FTT_LS_WAYS 8      /* rows of a bucket */
 #define FTT_LS_STRANGERS 32
+#define FTT_LS_OUTWARDS 8
 #define FTT_LS_SECRET 32
 #define FTT_LS_MOST_ROWS (1u << 20) /* of a table; fttcp/group/lockstep.py makes no more */
 #define FTT_LS_BY_ADDRESS 1 /* header.flags: no engine writes here; the library makes rows itself, see ftt_ls_admit() */
@@ -54,6 +55,8 @@ enum ftt_ls_count { /* header.count */
 	FTT_LS_WITHOUT = 2,        /* from the kernel: for no connection, or one without identity */
 	FTT_LS_ACCEPTED = 3,
 	FTT_LS_UNKNOWN = 4,        /* of those: without identity */
+	FTT_LS_OUTWARD = 5,        /* opened to one of `opens` from another address than the service's */
+	FTT_LS_BOUND = 6,          /* ... which the library has bound to the service's */
 	FTT_LS_COUNTS = 8
 };
 
@@ -62,11 +65,21 @@ struct ftt_ls_addresses {
 	uint16_t remote_port, local_port;
 };
 
-/* A connection that was accepted and has no identity. */
+/* A connection that was accepted and has no identity; or that was opened from another address than the service's. */
 struct ftt_ls_stranger {
 	struct ftt_ls_addresses who;
 	uint32_t pid;
 	uint64_t number; /* of its kind; 0: nothing here */
+};
+
+/* Connections of the server to these ports of others are protected, from these addresses. The daemon writes it. */
+struct ftt_ls_opens {
+	uint32_t bind; /* 1: the library binds what the program has not bound */
+	uint32_t addresses, ports;
+	uint8_t address[FTT_MAX_ADDRS][16]; /* IPv4 as mapped */
+	struct {
+		uint16_t first, last;
+	} port[FTT_MAX_PORTS];
 };
 
 struct ftt_ls_header {
@@ -77,7 +90,8 @@ struct ftt_ls_header {
 	uint8_t bucket_secret[32]; /* this node's: clients do not choose buckets */
 	int64_t made_ns;           /* BY_ADDRESS: the clock of all connections, which stands */
 	_Atomic uint64_t count[FTT_LS_COUNTS];
-	struct ftt_ls_stranger stranger[FTT_LS_STRANGERS];
+	struct ftt_ls_stranger stranger[FTT_LS_STRANGERS], outward[FTT_LS_OUTWARDS];
+	struct ftt_ls_opens opens;
 };
 
 /* When a connection began, and by what its client counts. */
@@ -108,7 +122,7 @@ struct ftt_ls_row {
 _Static_assert(sizeof(struct ftt_ls_header) <= FTT_LS_PAGE, "the header is one page");
 _Static_assert(offsetof(struct ftt_ls_header, count) == 64 && offsetof(struct ftt_ls_header, stranger) == 128,
 	       "fttcp/group/lockstep.py reads it");
-_Static_assert(sizeof(struct ftt_ls_stranger) == 48, "... and this");
+_Static_assert(sizeof(struct ftt_ls_stranger) == 48 && offsetof(struct ftt_ls_header, opens) == 2048, "... and this");
 _Static_assert(sizeof(struct ftt_ls_row) == 512, "eight lines of the cache; lockstep.py counts with it");
 
 /* What an engine knows of a row; first what it looks at in all rows of a bucket. */
