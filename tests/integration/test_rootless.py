@@ -31,9 +31,9 @@ def nothing_left() -> Iterator[None]:
     yield
     await_condition(lambda: not processes(), 10, f"the end of what user {UID} runs: {processes()}")
     left = [*Path("/dev/shm").glob(f"*fttcp-lab-{UID}*"), *Path("/dev/shm").glob(f"run-user-{UID}-*")]
-    if WITHOUT_RUNTIME.exists():
-        left += WITHOUT_RUNTIME.glob("*")
-        shutil.rmtree(WITHOUT_RUNTIME)
+    left += WITHOUT_RUNTIME.glob("*")
+    for directory in (*Path("/dev/shm").glob(f"*-{UID}-*"), WITHOUT_RUNTIME):
+        shutil.rmtree(directory, ignore_errors=True)
     assert not left
 
 
@@ -167,12 +167,17 @@ def test_the_shell_finds_a_lab_that_came_up_behind_its_back() -> None:
 
 
 def test_what_a_killed_maker_leaves_is_removed_by_the_next_one() -> None:
-    """Its hosts are in a user namespace of their own, which the next one is not in."""
+    """Its hosts are in a user namespace of their own, and files belong to users of that."""
     with person() as one:
         one.run("sh", "-c", f"cat >stale.toml <<'END'\n{STUDY}\nEND")
         with one.popen(str(FTTCP), "lab", "run", "stale.toml", stderr=subprocess.DEVNULL) as maker:
             home = WITHOUT_RUNTIME / f"study-{maker.pid}"
-            await_condition(lambda: (home / "lab.json").exists(), 30, "the lab of the experiment")
+            last = home / "beta" / "log" / "node.log"
+            await_condition(last.exists, 30, "the lab of the experiment")
+            theirs = ["install", "-D", "-o", "www-data", "/etc/hostname", "/srv/theirs/file"]
+            words = [*theirs, "&&", "chown", "www-data", "/srv/theirs", "&&", "chmod", "700", "/srv/theirs"]
+            made = one.fttcp("lab", "exec", "--name", home.name, "alpha", "--", "sh", "-c", " ".join(words))
+            assert made.returncode == 0, made.stderr
             maker.kill()
         assert home.exists() and processes()
         again = one.popen(str(FTTCP), "lab", "run", "stale.toml", stderr=subprocess.PIPE)
