@@ -282,7 +282,7 @@ def status(lab: Lab, as_json: bool) -> None:
     for node in report["nodes"]:
         click.echo(f"{node['node']}: {'alive' if node['alive'] else node['reason']}")
         for group in node["groups"]:
-            flows = ", ".join(f"{count} {kind}" for kind, count in group.get("flows", {}).items())
+            flows = ", ".join(f"{count} {kind}" for kind, count in group.get("flows", {}).items() if count)
             step = "in step" if group["synced"] else "not in step"
             click.echo(
                 f"  {group['name']}: {group['role']}, epoch {group['epoch']}, {group['mode']}, {step}, "

@@ -15,6 +15,7 @@ from fttcp.cli.failure import CommandError, ConfigurationError
 if TYPE_CHECKING:
     from fttcp.config import Config
 
+CONFIG = Path("/etc/fttcp/node.toml")
 DEFAULT_SOCKET = Path("/run/fttcp/control.sock")
 _TIMEOUT_S = 5.0
 _COMPLETION_TIMEOUT_S = 1.0
@@ -101,12 +102,14 @@ def find_socket(config: Path | None, socket_path: Path | None) -> Path:
     return load_config(config).socket_path
 
 
-def load_config(path: Path) -> Config:
-    """Return a configuration. Raises ConfigurationError."""
+def load_config(path: Path | None) -> Config:
+    """Return a configuration; None: that of this host. Raises ConfigurationError."""
     from fttcp.config import ConfigError, load
 
+    if path is None and not CONFIG.exists():
+        raise ConfigurationError([f"{CONFIG}: there is no such file; name the right one with --config"])
     try:
-        return load(path)
+        return load(path or CONFIG)
     except ConfigError as error:
         raise ConfigurationError(error.errors) from error
 

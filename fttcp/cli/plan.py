@@ -16,7 +16,6 @@ from fttcp.cluster.placement import Group, Host, used
 from fttcp.config import Config
 from fttcp.config.placement import groups_of, hosts_of
 
-_CONFIG = Path("/etc/fttcp/node.toml")
 _BY_THEMSELVES = "Nodes whose file tells their `capacity` do this by themselves."
 
 
@@ -49,7 +48,7 @@ def plan(
     It begins with the roles that this host's daemon knows; without a daemon, with a start of all hosts.
     Before the next host is lost, every group has found its new backup.
     """
-    loaded = load_config(config or _CONFIG)
+    loaded = load_config(config)
     _known(loaded, [*lost, *back])
     try:
         status = ask(socket_path or loaded.socket_path, op="status")

@@ -22,8 +22,6 @@ from fttcp.spread.service import WAIT_S, Service
 if TYPE_CHECKING:
     from fttcp.config import Config
 
-_CONFIG = Path("/etc/fttcp/node.toml")
-
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -49,7 +47,7 @@ def spread(
         raise click.UsageError("--apply is once, --watch is all the time: give one of them")
     if watch and as_json:
         raise click.UsageError("--watch prints nothing: `fttcp events --follow --json` tells how it goes")
-    loaded = load_config(config or _CONFIG)
+    loaded = load_config(config)
     socket = socket_path or loaded.socket_path
     entries = _chosen(loaded, names, applied or watch)
     if watch:

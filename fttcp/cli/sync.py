@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from msgspec import to_builtins
 
-from fttcp.cli.client import AskError, RefusedError, ask, load_config, show_json
+from fttcp.cli.client import CONFIG, AskError, RefusedError, ask, load_config, show_json
 from fttcp.cli.failure import CommandError
 from fttcp.cli.service import until_told
 from fttcp.sync.news import news
@@ -31,7 +31,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _config = click.option(
     "--config",
     type=click.Path(path_type=Path),
-    default=Path("/etc/fttcp/node.toml"),
+    default=CONFIG,
     show_default=True,
     help="The node's configuration.",
 )

@@ -282,11 +282,16 @@ def test_history_reads_what_is_kept(tmp_path: Path, options: list[str], numbers:
         (["history", "--state-dir", "/nowhere"], 1, "/nowhere: no such directory"),
         (["status", "--config", "/nowhere"], 2, "/nowhere: cannot be read: No such file"),
         (["cleanup", "--config", "/nowhere"], 2, "/nowhere: cannot be read: No such file"),
+        (["plan"], 2, "/no/node.toml: there is no such file; name the right one with --config"),
+        (["spread"], 2, "/no/node.toml: there is no such file; name the right one with --config"),
         (["witness", "--config", "/nowhere", "--init", "--status"], 2, "one of the two"),
         (["witness", "--config", "/nowhere", "--json"], 2, "--json goes with --status"),
     ],
 )
-def test_what_cannot_be_is_said(words: list[str], status: int, part: str) -> None:
+def test_what_cannot_be_is_said(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], status: int, part: str
+) -> None:
+    monkeypatch.setattr("fttcp.cli.client.CONFIG", Path("/no/node.toml"))
     done = CliRunner().invoke(main, words)
     assert done.exit_code == status and part in done.output
 
