@@ -52,7 +52,12 @@ REPLAY := fttcp/fttcp-replay
 $(REPLAY): native/programs.py $(wildcard native/replay/*) $(NATIVE_C) $(NATIVE_H) | packages
 	$(PYTHON) native/programs.py $@
 
-build: packages $(VENV)/.python $(VENV)/.native $(SHIM) $(CLIENT) $(LINK) $(REPLAY)  ## install what is missing and leave .venv/bin/fttcp
+BPF := fttcp/fttcp-bpf fttcp/fttcp-decide.bpf.o fttcp/fttcp-forward.bpf.o
+
+$(BPF): native/programs.py $(wildcard native/bpf/*) $(shell find native/core -name "*.h") | packages
+	$(PYTHON) native/programs.py $@
+
+build: packages $(VENV)/.python $(VENV)/.native $(SHIM) $(CLIENT) $(LINK) $(REPLAY) $(BPF)  ## install what is missing and leave .venv/bin/fttcp
 
 demo: build  ## a download survives the crash of the host that serves it (root)
 	$(BIN)/fttcp demo $(ARGS)
@@ -90,5 +95,5 @@ install: build  ## manual pages, completions, systemd units to PREFIX (/usr/loca
 	PYTHONPATH=. $(BIN)/python packaging/extras.py $(DESTDIR)$(PREFIX) --fttcp $(FTTCP)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* fttcp/_numbers.py $(SHIM) $(CLIENT) $(LINK) $(REPLAY) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build native/*/build lab/bench/native/build *.egg-info fttcp/_ftt.* fttcp/_numbers.py $(SHIM) $(CLIENT) $(LINK) $(REPLAY) $(BPF) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find fttcp lab native tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,5 @@
 """What pyproject.toml cannot say: the native extension is built by cffi, the library for servers and the
-measuring client and the lab's link by a compiler, and the lab goes inside.
+programs beside it by a compiler, and the lab goes inside.
 
 FTTCP_WITHOUT_NATIVE=1 leaves the extension out, so that `make build` can install the Python side once
 and compile the C core on its own whenever its sources change.
@@ -29,7 +29,7 @@ class BuildWithLab(build_py):
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(LAB, target, ignore=shutil.ignore_patterns("__pycache__", "build"))
             beside = runpy.run_path("native/programs.py")
-            for name in beside["PROGRAMS"]:
+            for name in beside["BESIDE"]:
                 beside["compile_program"](Path(self.build_lib, "fttcp", name))
 
 

@@ -6,6 +6,7 @@ Run by setup.py and make, with the project's root as working directory.
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 _SHIM = "libfttcp-shim.so"
@@ -32,14 +33,31 @@ PROGRAMS = {
     ],
     # the lab's link
     "fttcp-link": ["-pthread", "native/link/main.c", "native/link/wire.c"],
+    # what loads programs into the kernel
+    "fttcp-bpf": ["-Inative", "native/bpf/main.c", "-lbpf"],
 }
+_FOR_KERNELS = ["-g", "-target", "bpf", "-mcpu=v3", "-ffreestanding", "-Inative", "-c"]  # BTF is made of -g
+OBJECTS = {
+    # programs for the kernel
+    "fttcp-decide.bpf.o": [*_FOR_KERNELS, "native/bpf/decide.bpf.c"],
+    "fttcp-forward.bpf.o": [*_FOR_KERNELS, "native/bpf/forward.bpf.c"],
+}
+BESIDE = PROGRAMS | OBJECTS
+"""All that is compiled beside the extension."""
+
+
+def _system_headers() -> list[str]:
+    """Where asm/types.h is: for the kernel as a target, clang does not look there."""
+    kind = sysconfig.get_config_var("MULTIARCH")
+    return [f"-I/usr/include/{kind}"] if kind else []
 
 
 def compile_program(target: Path) -> None:
     """Compile the one that ``target`` is named after into that file."""
     draft = target.with_suffix(".new")
-    command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([*command, "-o", str(draft), *PROGRAMS[target.name]], check=True)
+    compiler = ["clang", *_system_headers()] if target.name in OBJECTS else [os.environ.get("CC", "cc")]
+    command = [*compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([*command, "-o", str(draft), *BESIDE[target.name]], check=True)
     draft.replace(target)  # who has the old one mapped goes on
 
 

@@ -32,6 +32,16 @@ VERSION_OPTION = {
 PACKAGE = {"nginx": "nginx-light"}
 
 
+def bpf() -> str:
+    """Return the path of ``fttcp-bpf``. Raises LabError when it was not built."""
+    import fttcp
+
+    path = Path(fttcp.__file__).parent / "fttcp-bpf"
+    if not path.exists():
+        raise LabError(f"{path}: what loads programs into the kernel is missing: run make build")
+    return str(path)
+
+
 def build() -> None:
     """Compile what is newer than its program; raises LabError with the compiler's words."""
     try:

@@ -28,8 +28,9 @@ from lab.network import NODES, PEER_LINK, PROXY, SERVICE4, cables
 
 HAPROXY, KEEPALIVED, FLOOR = "haproxy", "keepalived", "nfqueue-floor"
 HAPROXY_TLS, CERTIFICATE = "haproxy-tls", "both.pem"
+EBPF_FLOOR = "ebpf-floor"
 TWO_FLOORS, CROSSED_FLOORS = "two-floors", "crossed-floors"
-STEADY = (NATIVE, FTTCP, HAPROXY, FLOOR)
+STEADY = (NATIVE, FTTCP, HAPROXY, FLOOR, EBPF_FLOOR)
 """What is compared while nothing fails: keepalived is the native server then."""
 UNSHAPED = (*STEADY, TWO_FLOORS)
 """The same where two loads at once do not have to share a cable."""
@@ -37,6 +38,7 @@ UNSHAPED_BULK = (*UNSHAPED, CROSSED_FLOORS)
 """The same where what a packet costs depends on whose cache has its payload."""
 VRRP_ADDRESS = "10.77.0.102"
 FLOOR_ADDRESSES = dict(zip(NODES, ("10.77.0.101", "10.77.0.103"), strict=True))
+EBPF_ADDRESS = "10.77.0.104"
 FLOOR_QUEUES = ("7800", "7816")
 APART = 0.1
 """Two loads that end further apart than this part of the time of their case were not at the same time."""
@@ -232,6 +234,33 @@ class Floor(System):
         return FLOOR_ADDRESSES[self.node]
 
 
+class EbpfFloor(System):
+    """An address whose packets never leave the kernel: programs at tc pass them, clone those of clients to the
+    other node's stack, and take away what that one answers. Nothing is kept in step: what no plane in the
+    kernel can be faster than."""
+
+    name = EBPF_FLOOR
+
+    def prepare(self, stage: Stage) -> None:
+        node, other = NODES
+        (wire,), (far,) = cables(node, PEER_LINK), cables(other, PEER_LINK)
+        self._run(stage, other, "silence", EBPF_ADDRESS, stage.interface(other))
+        self._run(stage, node, "forward", EBPF_ADDRESS, stage.interface(node), wire.interface, far.mac)
+        for host, interface in ((other, "lo"), (node, stage.interface(node))):
+            stage.lab.host(host).run(["ip", "address", "add", f"{EBPF_ADDRESS}/32", "dev", interface])
+
+    def serving(self, stage: Stage) -> str:
+        return NODES[0]
+
+    def address(self, stage: Stage) -> str:
+        return EBPF_ADDRESS
+
+    @staticmethod
+    def _run(stage: Stage, node: str, *words: str) -> None:
+        log = stage.daemon(node, [programs.bpf(), *words])
+        await_condition(lambda: "ready" in log.read_text(), READY_S, f"ebpf-floor: its programs on {node}")
+
+
 class TwoFloors(Floor):
     """The floor on both nodes, and the same load on both at the same time, as a pair does everything twice;
     the mean of what both halves reach is recorded."""
@@ -329,6 +358,7 @@ SYSTEMS: dict[str, System] = {
         Haproxy(),
         Keepalived(),
         Floor(*NODES),
+        EbpfFloor(),
         TwoFloors(*NODES),
         CrossedFloors(*NODES),
         HaproxyTls(),

@@ -34,6 +34,9 @@ enum { /* TCP option kinds (IANA) */
 	TCPOPT_SACK_BLOCKS = 5, TCPOPT_TIMESTAMPS = 8, TCPOPT_MD5 = 19, TCPOPT_AUTH = 29, TCPOPT_MPTCP = 30
 };
 
+#define FTT_TCP_HEADER_MAX 60u
+#define FTT_SACK_BLOCKS 4u /* as many have room in it (RFC 2018) */
+
 enum { /* struct ftt_seg.options */
 	FTT_OPT_TS = 1, FTT_OPT_WSCALE = 2, FTT_OPT_SACK_OK = 4, FTT_OPT_SACK = 8,
 	FTT_OPT_BAD = 32, /* an option with an impossible length: nothing behind it was read */
@@ -132,12 +135,12 @@ static inline enum ftt_parsed ftt_parse_ip6(const uint8_t *p, uint32_t cap, uint
 		if (at + 8 > cap)
 			return FTT_PARSED_TRUNCATED;
 		if (next == 44) {
-			k->proto = p[at];
+			k->proto = p[ftt_at(at)];
 			k->l4 = (uint16_t)(at + 8);
 			return FTT_PARSED_FRAGMENT;
 		}
-		size = ((uint32_t)p[at + 1] + 1) * 8;
-		next = p[at];
+		size = ((uint32_t)p[ftt_at(at + 1)] + 1) * 8;
+		next = p[ftt_at(at)];
 		at += size;
 	}
 	if (at > total)
@@ -154,7 +157,8 @@ static inline void ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct
 	uint32_t at = 20;
 
 	while (at < hlen) {
-		uint8_t kind = p[at], size;
+		const uint8_t *o = p + ftt_at(at);
+		uint8_t kind = o[0], size;
 
 		if (kind == TCPOPT_END)
 			return;
@@ -162,15 +166,15 @@ static inline void ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct
 			at++;
 			continue;
 		}
-		size = at + 2 > hlen ? 0 : p[at + 1];
+		size = at + 2 > hlen ? 0 : o[1];
 		if (size < 2 || at + size > hlen) {
 			s->options |= FTT_OPT_BAD;
 			return;
 		}
 		if (kind == TCPOPT_TIMESTAMPS && size == 10) {
 			s->options |= FTT_OPT_TS;
-			s->tsval = get_be32(p + at + 2);
-			s->tsecr = get_be32(p + at + 6);
+			s->tsval = get_be32(o + 2);
+			s->tsecr = get_be32(o + 6);
 			k->ts_at = (uint16_t)(k->l4 + at + 2);
 		} else if (kind == TCPOPT_SACK_BLOCKS && size >= 10 && (size - 2) % 8 == 0) {
 			s->options |= FTT_OPT_SACK;
@@ -178,9 +182,9 @@ static inline void ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct
 			k->sack_blocks = (uint8_t)((size - 2) / 8);
 		} else if (kind == TCPOPT_WSCALE && size == 3 && (s->flags & TCP_SYN)) {
 			s->options |= FTT_OPT_WSCALE;
-			s->wscale = p[at + 2] > 14 ? 14 : p[at + 2]; /* RFC 7323 2.3 */
+			s->wscale = o[2] > 14 ? 14 : o[2]; /* RFC 7323 2.3 */
 		} else if (kind == TCPOPT_MSS && size == 4 && (s->flags & TCP_SYN)) {
-			s->mss = get_be16(p + at + 2);
+			s->mss = get_be16(o + 2);
 		} else if (kind == TCPOPT_SACK_OK && size == 2) {
 			s->options |= FTT_OPT_SACK_OK;
 		} else if (kind == TCPOPT_MD5 || kind == TCPOPT_AUTH) {
@@ -197,8 +201,8 @@ static inline void ftt_parse_tcp_options(const uint8_t *p, uint32_t hlen, struct
 static inline void ftt_parse_sack(const uint8_t *p, const struct ftt_pkt *k, struct ftt_seg *s)
 {
 	s->sack_left = s->ack;
-	for (uint32_t i = 0; i < k->sack_blocks; i++) {
-		uint32_t left = get_be32(p + k->sack_at + 8 * i), right = get_be32(p + k->sack_at + 8 * i + 4);
+	for (uint32_t i = 0; i < FTT_SACK_BLOCKS && i < k->sack_blocks; i++) {
+		uint32_t left = get_be32(p + ftt_at(k->sack_at + 8 * i)), right = get_be32(p + ftt_at(k->sack_at + 8 * i) + 4);
 
 		if ((int32_t)(left - s->ack) > 0 && (s->sack_left == s->ack || (int32_t)(left - s->sack_left) < 0))
 			s->sack_left = left;
@@ -211,7 +215,7 @@ static inline void ftt_parse_sack(const uint8_t *p, const struct ftt_pkt *k, str
 
 static inline enum ftt_parsed ftt_parse_tcp(const uint8_t *p, uint32_t cap, struct ftt_pkt *k, struct ftt_seg *s)
 {
-	const uint8_t *t = p + k->l4;
+	const uint8_t *t = p + ftt_at(k->l4);
 	uint32_t hlen;
 
 	if (k->l4_len < 20)
@@ -263,13 +267,13 @@ static inline enum ftt_parsed ftt_parse(const uint8_t *p, uint32_t cap, uint32_t
 		return FTT_PARSED_MALFORMED;
 	if (k->l4 + 8u > cap)
 		return FTT_PARSED_TRUNCATED;
-	k->sport = get_be16(p + k->l4);
-	k->dport = get_be16(p + k->l4 + 2);
+	k->sport = get_be16(p + ftt_at(k->l4));
+	k->dport = get_be16(p + ftt_at(k->l4) + 2);
 	k->payload = k->l4 + 8u;
 	k->payload_len = k->l4_len - 8u;
-	if (get_be16(p + k->l4 + 4) < 8 || get_be16(p + k->l4 + 4) > k->l4_len)
+	if (get_be16(p + ftt_at(k->l4) + 4) < 8 || get_be16(p + ftt_at(k->l4) + 4) > k->l4_len)
 		return FTT_PARSED_MALFORMED;
-	k->payload_len = get_be16(p + k->l4 + 4) - 8u;
+	k->payload_len = get_be16(p + ftt_at(k->l4) + 4) - 8u;
 	return FTT_PARSED_UDP;
 }
 

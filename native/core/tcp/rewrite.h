@@ -10,31 +10,37 @@
 
 static inline void ftt_replace32(uint8_t *p, const struct ftt_pkt *k, uint32_t at, uint32_t value)
 {
-	csum_replace32(p + k->l4 + 16, get_be32(p + at), value, (int)(at - k->l4) & 1);
-	put_be32(p + at, value);
+	uint8_t *field = p + ftt_at(at);
+
+	csum_replace32(p + ftt_at(k->l4) + 16, get_be32(field), value, (int)(at - k->l4) & 1);
+	put_be32(field, value);
 }
 
 /* Overwrites every TCP option of this kind by padding. */
 static inline void ftt_blank_option(uint8_t *p, const struct ftt_pkt *k, uint8_t kind)
 {
-	uint32_t hlen = k->payload - k->l4, at = 20, size;
-	uint8_t *t = p + k->l4;
+	uint32_t hlen = k->payload - k->l4, at = 20;
+	uint8_t *t = p + ftt_at(k->l4);
+	uint64_t blank = 0; /* a bit for each byte of the header */
 
-	for (; at < hlen && t[at] != TCPOPT_END; at += size) {
-		bool padding = t[at] == TCPOPT_NOOP;
+	for (uint32_t i = 20; i < FTT_TCP_HEADER_MAX && at < hlen; i++) { /* each option has a byte or more */
+		const uint8_t *o = t + ftt_at(at);
+		uint32_t size = o[0] == TCPOPT_NOOP ? 1 : at + 2 > hlen ? 0 : o[1];
 
-		size = padding ? 1 : at + 2 > hlen ? 0 : t[at + 1];
-		if (at + size > hlen || (!padding && size < 2))
-			return; /* as ftt_parse_tcp_options() */
-		if (t[at] != kind)
+		if (o[0] == TCPOPT_END || at + size > hlen || (o[0] != TCPOPT_NOOP && size < 2))
+			break; /* as ftt_parse_tcp_options() */
+		if (o[0] == kind)
+			blank |= ((1ull << size) - 1) << at;
+		at += size;
+	}
+	for (at = 20; at < FTT_TCP_HEADER_MAX; at++) {
+		uint8_t *word = t + (at & ~1u);
+		uint16_t old = get_be16(word);
+
+		if (!(blank >> at & 1))
 			continue;
-		for (uint32_t i = at; i < at + size; i++) {
-			uint8_t *word = t + (i & ~1u);
-			uint16_t old = get_be16(word);
-
-			t[i] = TCPOPT_NOOP;
-			csum_replace16(t + 16, old, get_be16(word));
-		}
+		t[at] = TCPOPT_NOOP;
+		csum_replace16(t + 16, old, get_be16(word));
 	}
 }
 
@@ -44,6 +50,8 @@ static inline void ftt_blank_option(uint8_t *p, const struct ftt_pkt *k, uint8_t
  */
 static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct ftt_edit *e, bool csum_ready)
 {
+	uint8_t *t = p + ftt_at(k->l4);
+
 	if (e->change & FTT_EDIT_SEQ)
 		ftt_replace32(p, k, k->l4 + 4u, e->seq);
 	if (e->change & FTT_EDIT_ACK)
@@ -53,32 +61,32 @@ static inline void ftt_apply(uint8_t *p, const struct ftt_pkt *k, const struct f
 	if (e->change & FTT_EDIT_TSECR)
 		ftt_replace32(p, k, k->ts_at + 4u, e->tsecr);
 	if (e->change & FTT_EDIT_SACK)
-		for (uint32_t at = k->sack_at; at < k->sack_at + 8u * k->sack_blocks; at += 4)
-			ftt_replace32(p, k, at, get_be32(p + at) + e->sack_add);
+		for (uint32_t i = 0; i < 2 * FTT_SACK_BLOCKS && i < 2u * k->sack_blocks; i++)
+			ftt_replace32(p, k, k->sack_at + 4 * i, get_be32(p + ftt_at(k->sack_at + 4 * i)) + e->sack_add);
 	if (e->change & FTT_EDIT_WND) {
-		csum_replace16(p + k->l4 + 16, get_be16(p + k->l4 + 14), e->wnd);
-		put_be16(p + k->l4 + 14, e->wnd);
+		csum_replace16(t + 16, get_be16(t + 14), e->wnd);
+		put_be16(t + 14, e->wnd);
 	}
 	if (e->change & FTT_EDIT_FIN) {
-		uint16_t word = get_be16(p + k->l4 + 12);
+		uint16_t word = get_be16(t + 12);
 
-		csum_replace16(p + k->l4 + 16, word, word & (uint16_t)~TCP_FIN);
-		p[k->l4 + 13] &= (uint8_t)~TCP_FIN;
+		csum_replace16(t + 16, word, word & (uint16_t)~TCP_FIN);
+		t[13] &= (uint8_t)~TCP_FIN;
 	}
 	if (e->change & FTT_EDIT_MPTCP)
 		ftt_blank_option(p, k, TCPOPT_MPTCP);
 	if (e->change & FTT_EDIT_NO_SACK)
 		ftt_blank_option(p, k, TCPOPT_SACK_BLOCKS);
 	if (e->change & (FTT_EDIT_SPORT | FTT_EDIT_DPORT)) {
-		uint8_t *port = p + k->l4 + (e->change & FTT_EDIT_DPORT ? 2 : 0);
+		uint8_t *port = t + (e->change & FTT_EDIT_DPORT ? 2 : 0);
 		uint16_t old = get_be16(port);
 
 		put_be16(port, (uint16_t)(old + e->port_add));
-		csum_replace16(p + k->l4 + 16, old, get_be16(port));
+		csum_replace16(t + 16, old, get_be16(port));
 	}
 	if (!csum_ready) {
-		put_be16(p + k->l4 + 16, 0);
-		put_be16(p + k->l4 + 16, (uint16_t)~ftt_l4_sum(p, k));
+		put_be16(t + 16, 0);
+		put_be16(t + 16, (uint16_t)~ftt_l4_sum(p, k));
 	}
 }
 

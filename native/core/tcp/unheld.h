@@ -61,6 +61,19 @@ static inline enum ftt_verdict ftt_unheld_step(struct ftt_flow *f, const struct 
 	return FTT_PASS;
 }
 
+/* ftt_segment_step() on such a plane: PASS or DROP. */
+static inline enum ftt_verdict ftt_unheld_segment(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
+{
+	enum ftt_verdict v = ftt_segment_step(f, s, env, e);
+	uint32_t actions = e->actions;
+
+	if (v != FTT_HOLD)
+		return v;
+	v = ftt_unheld_step(f, s, env, e);
+	e->actions |= actions;
+	return v;
+}
+
 /* Is something of our stack's lowered, or lost, until the backup has come further? */
 static inline bool ftt_unheld_waits(const struct ftt_flow *f, const struct ftt_env *env)
 {
