@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from fttcp.cli.bpf import check_bpf, see_bpf
 from fttcp.cli.checks import (
     Check,
     Interface,
@@ -139,6 +140,7 @@ def doctor(as_json: bool, config: Path | None) -> None:
     loaded = None if config is None else load_config(config)
     machine = see_machine()
     findings = list(check_machine(machine))
+    findings.append(check_bpf(see_bpf(machine.release, machine.version, machine.capabilities, _unshare())))
     if loaded is None:
         findings += check_managers(see_managers())
     else:

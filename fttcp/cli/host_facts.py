@@ -150,14 +150,14 @@ def _number(path: str, otherwise: int) -> int:
         return otherwise
 
 
-def asked(command: list[str]) -> tuple[str, str]:
+def asked(command: list[str], within_s: float = _TIMEOUT_S) -> tuple[str, str]:
     """Run a program; return what it says, and why it failed ('' if not)."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=within_s)
     except FileNotFoundError:
         return "", f"there is no {command[0]} on this host"
     except subprocess.TimeoutExpired:
-        return "", f"{command[0]} did not answer within {_TIMEOUT_S} s"
+        return "", f"{command[0]} did not answer within {within_s:g} s"
     said = done.stderr.strip().splitlines()
     return done.stdout, "" if done.returncode == 0 else (said or [f"status {done.returncode}"])[0]
 

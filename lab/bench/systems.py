@@ -30,10 +30,10 @@ HAPROXY, KEEPALIVED, FLOOR = "haproxy", "keepalived", "nfqueue-floor"
 HAPROXY_TLS, CERTIFICATE = "haproxy-tls", "both.pem"
 EBPF_FLOOR = "ebpf-floor"
 TWO_FLOORS, CROSSED_FLOORS = "two-floors", "crossed-floors"
-STEADY = (NATIVE, FTTCP, HAPROXY, FLOOR, EBPF_FLOOR)
+STEADY = (NATIVE, FTTCP, HAPROXY, FLOOR)
 """What is compared while nothing fails: keepalived is the native server then."""
-UNSHAPED = (*STEADY, TWO_FLOORS)
-"""The same where two loads at once do not have to share a cable."""
+UNSHAPED = (*STEADY, EBPF_FLOOR, TWO_FLOORS)
+"""The same where two loads at once do not have to share a cable, and a plane may be faster than NFQUEUE."""
 UNSHAPED_BULK = (*UNSHAPED, CROSSED_FLOORS)
 """The same where what a packet costs depends on whose cache has its payload."""
 VRRP_ADDRESS = "10.77.0.102"
@@ -235,7 +235,7 @@ class Floor(System):
 
 
 class EbpfFloor(System):
-    """An address whose packets never leave the kernel: programs at tc pass them, clone those of clients to the
+    """An address whose packets never leave the kernel: programs pass them, clone those of clients to the
     other node's stack, and take away what that one answers. Nothing is kept in step: what no plane in the
     kernel can be faster than."""
 

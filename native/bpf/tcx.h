@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tcx.h - what a program at tcx returns (linux/bpf.h, enum tcx_action_base, since 6.6). tcx knows no TC_ACT_STOLEN: it lets such a
- * packet pass, as of any number that is not here.
+ * packet pass, as of any number that is not here (findings/tcx-knows-no-stolen.sh).
  */
 #ifndef FTTCP_BPF_TCX_H
 #define FTTCP_BPF_TCX_H
