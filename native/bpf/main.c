@@ -34,7 +34,7 @@ static void die(const char *what, int error)
 	exit(1);
 }
 
-/* Of libbpf we pass on what is wrong, and the verifier's word with it. */
+/* Of libbpf what is wrong is passed on, and the verifier's word with it. */
 static int told(enum libbpf_print_level level, const char *format, va_list args)
 {
 	return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
@@ -95,22 +95,22 @@ static void wait_for_end(void)
 
 static int forward(char **words, bool silent)
 {
-	struct ftt_bpf_forward told_it = {.silent = silent};
+	struct ftt_bpf_forward wanted = {.silent = silent};
 	struct bpf_object *object = opened("fttcp-forward.bpf.o");
 	unsigned clients = index_of(words[1]);
 	int error;
 
-	if (inet_pton(AF_INET, words[0], &told_it.address) != 1)
+	if (inet_pton(AF_INET, words[0], &wanted.address) != 1)
 		die(words[0], EINVAL);
 	if (!silent) {
 		const struct ether_addr *mac = ether_aton(words[3]);
 
 		if (!mac)
 			die(words[3], EINVAL);
-		told_it.peer = index_of(words[2]);
-		memcpy(told_it.peer_mac, mac, FTT_MAC_BYTES);
+		wanted.peer = index_of(words[2]);
+		memcpy(wanted.peer_mac, mac, FTT_MAC_BYTES);
 	}
-	error = bpf_map__set_initial_value(bpf_object__find_map_by_name(object, FTT_BPF_FORWARD), &told_it, sizeof(told_it));
+	error = bpf_map__set_initial_value(bpf_object__find_map_by_name(object, FTT_BPF_FORWARD), &wanted, sizeof(wanted));
 	error = error ? error : bpf_object__load(object);
 	if (error)
 		die("fttcp-forward.bpf.o", -error);
