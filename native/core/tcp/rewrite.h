@@ -35,10 +35,11 @@ static inline void ftt_blank_option(uint8_t *p, const struct ftt_pkt *k, uint8_t
 	}
 	for (at = 20; at < FTT_TCP_HEADER_MAX; at++) {
 		uint8_t *word = t + (at & ~1u);
-		uint16_t old = get_be16(word);
+		uint16_t old;
 
 		if (!(blank >> at & 1))
 			continue;
+		old = get_be16(word);
 		t[at] = TCPOPT_NOOP;
 		csum_replace16(t + 16, old, get_be16(word));
 	}
