@@ -27,6 +27,34 @@ static void test_a_disk_that_hangs_is_told_of(void)
 	}
 }
 
+/* What the disk was not given, since too much waited for it, is not waited for. */
+static void test_what_is_in_memory_only_is_no_trouble(void)
+{
+	static uint8_t reply[60000];
+	struct ftt_stored_config large = usual;
+	struct ftt_stored_note x = {.kind = FTT_STORED_ANSWERED, .reply = reply, .reply_len = sizeof(reply)};
+	struct ftt_replies *t;
+
+	large.bytes = 1 << 30;
+	large.go_on = 1;
+	begin_one(&large);
+	t = &p.worker.stored->t;
+	pthread_mutex_lock(&disk);
+	while (t->given == t->number) {
+		memcpy(x.name, &t->number, sizeof(t->number));
+		CHECK(ftt_replies_note(t, &x, true));
+	}
+	CHECK(!ftt_replies_note(t, &x, false));
+	pthread_mutex_unlock(&disk);
+	while (ftt_segments_there(t->segments) < t->given)
+		await_word();
+	turn(&p);
+	now += BOUND_NS + 1;
+	turn(&p);
+	CHECK(!p.worker.stored->trouble && t->given == t->number - 1);
+	end(&p);
+}
+
 static void hear_backup(void)
 {
 	turn(&p);
@@ -202,6 +230,7 @@ int main(void)
 	woken_fd = eventfd(0, EFD_CLOEXEC);
 	CHECK(woken_fd >= 0);
 	test_a_disk_that_hangs_is_told_of();
+	test_what_is_in_memory_only_is_no_trouble();
 	test_a_backup_that_does_not_store_holds_nothing_up();
 	test_a_primary_whose_disk_hangs();
 	test_a_backup_whose_disk_is_full();

@@ -270,7 +270,7 @@ static void look_at_disk(struct ftt_worker *w, uint64_t now_ns)
 	uint64_t there = ftt_segments_there(s->t.segments);
 	int trouble = ftt_segments_trouble(s->t.segments);
 
-	if (there != s->there || there >= s->t.number) {
+	if (there != s->there || there >= s->t.given) {
 		s->there = there;
 		s->moved_ns = now_ns;
 	}

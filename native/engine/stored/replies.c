@@ -213,6 +213,7 @@ static int found(void *of, const struct ftt_stored_note *x)
 	struct ftt_replies *t = of;
 
 	t->number = x->number > t->number ? x->number : t->number;
+	t->given = t->number;
 	y.when_s = x->when_s < t->opened_s ? x->when_s : t->opened_s;
 	if (is_old(t, y.when_s, t->opened_s))
 		return 0;
@@ -224,11 +225,14 @@ struct ftt_request *ftt_replies_note(struct ftt_replies *t, const struct ftt_sto
 {
 	struct ftt_stored_note numbered = *x;
 	uint32_t len;
+	bool given;
 
 	numbered.number = t->number + 1;
 	len = ftt_stored_put(t->note, &numbered);
-	if (!ftt_segments_put(t->segments, t->note, len, numbered.number) && !go_on)
+	given = ftt_segments_put(t->segments, t->note, len, numbered.number);
+	if (!given && !go_on)
 		return NULL;
+	t->given = given ? numbered.number : t->given;
 	t->number++; /* even if memory lacks: a later start finds what is written */
 	return take(t, &numbered);
 }

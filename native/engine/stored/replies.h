@@ -35,6 +35,7 @@ struct ftt_replies {
 	struct ftt_request **same, **runs; /* buckets, by name and by who runs */
 	uint32_t mask, n;
 	uint64_t bytes, number;
+	uint64_t given; /* the number of the last note that the disk was given */
 	uint64_t opened_s; /* by the clock of notes */
 	struct ftt_list order, waits, running; /* heads */
 	struct ftt_list *next; /* in the order: what the backup is to be told next; the head: nothing */
