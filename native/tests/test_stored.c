@@ -213,14 +213,20 @@ static void test_a_node_that_does_not_serve_lets_nothing_pass(void)
 	ask(&p, CLIENT, "three");
 	settle();
 	CHECK_EQ(p.n_passed, 1);
+	ask(&p, CLIENT + 1, "four");
 	atomic_store(&p.engine.shared.lease_until_ns, 0);
-	answer(&p, CLIENT, "third"); /* without the lease it is stored, and does not leave */
+	answer(&p, CLIENT, "third"); /* without the lease it is stored, and nothing leaves */
 	settle();
 	ask(&p, CLIENT, "three");
-	CHECK(p.n_passed == 1 && !p.n_said);
+	CHECK(p.n_passed == 1 && !p.n_said && p.worker.stored->n_waits == 2);
 	atomic_store(&p.engine.shared.lease_until_ns, UINT64_MAX);
 	ask(&p, CLIENT, "three");
 	CHECK(has_said(&p, "third"));
+	turn(&p);
+	CHECK(p.n_passed == 3 && !p.worker.stored->n_waits); /* what was begun is executed */
+	answer(&p, CLIENT + 1, "fourth");
+	settle();
+	CHECK_EQ(p.n_passed, 4);
 	end(&p);
 }
 

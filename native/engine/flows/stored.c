@@ -221,23 +221,22 @@ static struct ftt_request *first_waiting(const struct ftt_stored *s)
 	return ftt_list_empty(&s->t.waits) ? NULL : FTT_ENTRY(s->t.waits.next, struct ftt_request, waits);
 }
 
-/* A request that the server is not given does not run; a reply that does not leave is said again to who asks. */
+/* Without the lease all waits on: a request that is noted, and then not given to the server, would never be executed. */
 static void release(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_stored *s = w->stored;
 	struct ftt_env env = ftt_worker_env_out(w, now_ns);
-	bool lease = !ftt_gate_alone(&env);
-	uint64_t to = kept(s);
+	uint64_t to = ftt_gate_alone(&env) ? 0 : kept(s);
 
 	for (struct ftt_request *r; (r = first_waiting(s)) && r->number <= to;) {
 		take_waiting(s);
 		if (r->kind == FTT_STORED_BEGUN) {
 			w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - r->since_ns;
-			ftt_replies_runs(&s->t, r, lease ? now_ns : 0);
+			ftt_replies_runs(&s->t, r, now_ns);
 		}
 		w->n.stored_alone += w->mode == FTT_MODE_PAIRED && r->number > s->pair.acked;
-		*(lease ? &w->n.released : &w->n.drop_lease) += 1;
-		ftt_plane_verdict(w->plane, r->queue, r->packet, lease, NULL, 0);
+		w->n.released++;
+		ftt_plane_verdict(w->plane, r->queue, r->packet, true, NULL, 0);
 	}
 }
 
