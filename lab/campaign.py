@@ -30,6 +30,7 @@ from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
 DURATION_S = 4.0
 UP_S = 60.0
+LOSSY_RATE = 3_000_000  # bytes per second, of the 12 of other runs
 EARLIEST_S, LATEST_S = 0.05, 2.5
 BETWEEN_S = 8.0  # what a further failure adds to a run: the failed node returns, connections are renewed
 PLAIN_TCP = 0.6  # share of the runs whose client has all TCP options on
@@ -112,6 +113,15 @@ def plan(seed: int, choice: Choice, failures: int = 1) -> Case:
     )
 
 
+def placed(case: Case) -> Case:
+    """The case with what follows from its topology and fault: where its client is; no SYN cookies where data
+    may overtake; and as much traffic as a link carries that loses frames."""
+    topology, access = TOPOLOGIES[case.topology], DISTURBANCES[case.fault].access
+    overtaken = topology.reorders or access.reorder_percent
+    rate = min(case.rate, LOSSY_RATE) if access.loss_percent else case.rate
+    return replace(case, client=topology.client, cookies=case.cookies and not overtaken, rate=rate)
+
+
 class Campaign:
     """Runs cases one after the other. Our own workloads have one lab, which is mended between runs, or else
     made anew; the `scenes` of a file have a lab for each run."""
@@ -163,9 +173,7 @@ class Campaign:
 
     def run(self, case: Case) -> Outcome:
         """Do one run, its client where the topology has it, count it, and mend or remove the lab."""
-        topology, scene = TOPOLOGIES[case.topology], self._scenes.get(case.workload)
-        overtaken = topology.reorders or DISTURBANCES[case.fault].access.reorder_percent
-        case = replace(case, client=topology.client, cookies=case.cookies and not overtaken)
+        case, scene = placed(case), self._scenes.get(case.workload)
         directory = self._evidence / f"{case.seed}-{case.workload}-{case.fault}-v{case.family}"
         try:
             self._up(case)

@@ -330,11 +330,11 @@ _BIRD_BEGINS = (
 )
 BIRD_BEHIND_ROUTER = "protocol bgp far from peers { neighbor 10.81.0.40 as 65002; multihop; }\n"
 BIRD_PEER = f"{_BIRD_BEGINS} sleep 6; birdc -s $d/ctl show protocols service | grep Established"
-BIRD_LOOKS = 16
+BIRD_LOOKS = 80
 BIRD_STREAM = (
     f"{_BIRD_BEGINS} up() {{ birdc -s $d/ctl show protocols service 2>&1 | grep -q Established; }}; "
     "until up; do kill -0 $! || exit 1; sleep 0.1; done; "
-    f"for i in $(seq {BIRD_LOOKS}); do up || exit 1; echo established; sleep 0.5; done; "
+    f"for i in $(seq {BIRD_LOOKS}); do up || exit 1; echo established; sleep 0.1; done; "
     "! grep -e Received: -e closed $d/log >&2"
 )
 """Says again and again that the session is up; it fails if there was another one meanwhile."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
-from lab.campaign import TOPOLOGIES, Campaign, Choice, plan, run_seeds
+from lab.campaign import TOPOLOGIES, Campaign, Choice, placed, plan, run_seeds
 from lab.experiment import DISTURBANCES, Case, Outcome, turns
 from lab.failures import client_of, excused, lost_as_told
 from lab.lifecycle import Lab
@@ -154,6 +155,17 @@ def test_several_clients_have_one_report() -> None:
 def test_no_cookies_where_segments_overtake_each_other() -> None:
     """With them Linux resets a connection whose data overtakes the acknowledgement of its SYN."""
     assert [name for name, topology in TOPOLOGIES.items() if topology.reorders] == ["wide"]
+    case = Case("put", "crash-host", cookies=True)
+    assert placed(case).cookies
+    assert not placed(replace(case, topology="wide")).cookies
+    assert not placed(replace(case, fault="link-client")).cookies
+
+
+def test_a_link_that_loses_frames_has_less_to_carry() -> None:
+    """48 MB both ways took longer than a run may last, far away over a bad link."""
+    case = Case("put", "crash-host", topology="wide")
+    assert (placed(case).client, placed(case).rate) == ("far", case.rate)
+    assert all(placed(replace(case, fault=f)).rate < case.rate for f in ("loss-client", "link-client"))
 
 
 def test_flows_that_were_let_go_are_told() -> None:
