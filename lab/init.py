@@ -90,8 +90,8 @@ def _hold(home: Path) -> None:
         sys.exit(1)
     _set_up_files(home)
     _show_accounts(home)
-    print("ready", flush=True)
     null = os.open("/dev/null", os.O_RDWR)
+    print("ready", flush=True)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.chdir("/")

@@ -109,6 +109,14 @@ def test_ids_that_cannot_be_given_are_told() -> None:
     assert "newuidmap: " in up.stderr and "see /etc/subuid" in up.stderr
 
 
+def test_a_host_that_cannot_be_set_up_says_why() -> None:
+    closed = 'mknod -m 600 "$1/null" c 1 3 && mount --bind "$1/null" /dev/null'
+    with person(more=closed) as one:
+        up = one.fttcp("lab", "up", "--bare")
+    assert up.returncode == 1
+    assert "host switch: cannot set up its files" in up.stderr and "'/dev/null'" in up.stderr
+
+
 def test_what_forbids_user_namespaces_is_told() -> None:
     with person(more="echo 0 >/proc/sys/user/max_user_namespaces", nested=True) as one:
         for words in ("lab up", "lab fault heal", "lab run several-segments", "lab campaign", "demo"):
