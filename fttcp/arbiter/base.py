@@ -5,21 +5,34 @@ wherever they arrive. A proposal of what stands already is won again. *Durable*:
 outlives crash and power loss of the arbiter; an answer is sent only after the record is on stable storage.
 *In order*: once a node's question about a group is answered, none of its earlier requests that got no
 answer takes effect any more; so UNREACHABLE is cleared up by one inquiry. *Guarded*: who may replace
-what is written in ``register.py``. *Leases* of solo holders are counted by the arbiter's own clock and
-begin anew, in full, when the arbiter starts again.
+what is written in ``register.py``, and who belongs to the cluster in ``ownership/members.py``: no change of a
+group goes past that record. *Leases* of solo holders are counted by the arbiter's own clock and begin anew,
+in full, when the arbiter starts again.
 
 The backend ``none`` has no register: see there what it can keep of this.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fttcp.ownership.members import Members
 from fttcp.ownership.ownership import Answer, Record
 
 
 class ArbiterError(Exception):
     """The arbiter cannot be used as it is configured; the sentence says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """The nodes of the cluster, as the arbiter has them. ``members`` None: no answer came, or there is no
+    record (``none``). ``why``: what was refused, for people."""
+
+    members: Members | None = None
+    why: str = ""
 
 
 class ArbiterClient(Protocol):
@@ -36,6 +49,16 @@ class ArbiterClient(Protocol):
 
     async def inquire(self, group: str) -> Answer:
         """Return what stands; outcome WON unless there was no answer."""
+
+    async def roll(self) -> Roll:
+        """Return the record of the nodes."""
+
+    async def tell(self, peers: Sequence[str]) -> Roll:
+        """Tell whom this node's file names. It is written anew in each life of the node: what an earlier one
+        sent then comes too late."""
+
+    async def forget(self, node: str, by: str) -> Roll:
+        """Take out what a dead node told, as somebody wants at node ``by``; see ``Members.forget``."""
 
     async def check(self) -> bool:
         """Return True if the arbiter answers now; ``describe`` then tells more."""

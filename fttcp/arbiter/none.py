@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from fttcp.arbiter.base import Roll
 from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.settings import Address, NoneSettings
 from fttcp.ownership.ownership import Answer, Outcome, Ownership, Record
@@ -106,6 +107,18 @@ class NetworkArbiter:
     async def inquire(self, group: str) -> Answer:
         """Return what this node last wrote itself."""
         return Answer(Outcome.WON, self._records.get(group))
+
+    async def roll(self) -> Roll:
+        """There is no record: the two files have to agree."""
+        return Roll()
+
+    async def tell(self, peers: Sequence[str]) -> Roll:
+        """Nobody is there to be told."""
+        return Roll()
+
+    async def forget(self, node: str, by: str) -> Roll:
+        """Nobody knows."""
+        return Roll(why="without an arbiter there is no record of the nodes")
 
     async def check(self) -> bool:
         """Return True if a reference address answers, or none is to be asked."""

@@ -5,7 +5,8 @@ after the other, and answers only after the returned entry's record is on stable
 
 *Who may change what.* Nobody's record: anyone may own the group. ``paired(P, B)``: only P and B, and
 only so that one of them holds it. ``solo(X)``: X at any time, anyone else after X's lease has lapsed,
-and only for itself. The epoch grows with every change.
+and only for itself. The epoch grows with every change. And who is no member of the cluster
+(``ownership/members.py``) owns nothing, is nobody's backup, and replaces nothing.
 
 *Leases.* Only a solo record has one. It is counted here, from the moment at which it was asked for;
 others wait longer than the holder was promised, by the drift allowed between both clocks. ``restarted``
@@ -14,11 +15,14 @@ begins it anew in full: how long the arbiter was away is not known.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from fttcp.ownership.members import Members
 from fttcp.ownership.ownership import Outcome, Ownership, Record
 
 PPM = 1_000_000
+NOBODY = Members()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +76,19 @@ def flaw(record: Record) -> str:
 
 
 def propose(
-    entry: Entry, by: str, expected: Record | None, wanted: Record, now_ns: int, terms: Terms
+    entry: Entry,
+    by: str,
+    expected: Record | None,
+    wanted: Record,
+    now_ns: int,
+    terms: Terms,
+    members: Members = NOBODY,
 ) -> tuple[Entry, Verdict]:
     """Replace ``expected`` by ``wanted`` for node ``by``, if the rules allow it."""
     if entry.record == wanted:  # done already: the answer was lost, or the partner did it
         entry = _leased(entry, by, now_ns)
         return entry, _verdict(Outcome.WON, entry, by, now_ns, terms)
-    why = refusal(entry, by, expected, wanted, now_ns, terms)
+    why = strangers(members, by, wanted) or refusal(entry, by, expected, wanted, now_ns, terms)
     if why:
         return entry, replace(_verdict(Outcome.LOST, entry, by, now_ns, terms), why=why)
     entry = Entry(wanted, now_ns)
@@ -114,6 +124,18 @@ def refusal(entry: Entry, by: str, expected: Record | None, wanted: Record, now_
         if current is not None and _remaining_ns(entry, by, now_ns, terms)
         else ""
     )
+
+
+def strangers(members: Members, by: str, wanted: Record) -> str:
+    """Return who is no member of those that the change is by or for, in a sentence, or ''."""
+    refused = (members.refusal(name) for name in (by, wanted.holder, wanted.backup) if name)
+    return next(filter(None, refused), "")
+
+
+def owners(records: Iterable[Record | None]) -> set[str]:
+    """Return who stands in one of these records."""
+    named = (name for record in records if record for name in (record.holder, record.backup))
+    return set(filter(None, named))
 
 
 def misfit(current: Record | None, by: str, wanted: Record) -> str:

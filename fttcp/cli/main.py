@@ -30,6 +30,7 @@ _COMMANDS = {
     "key": ("fttcp.cli.key:key", "Show the shared key, or exchange it for another one."),
     "keygen": ("fttcp.cli.files:keygen", "Make a key for a pair."),
     "lab": ("lab.cli:lab", "Hosts, switch and faults in network namespaces."),
+    "members": ("fttcp.cli.members:members", "Show the nodes of the cluster, by the arbiter's record."),
     "node": ("fttcp.cli.node:node", "Run the daemon of this host."),
     "pause": ("fttcp.cli.maintenance:pause", "Begin maintenance: no takeover, no switchover."),
     "plan": ("fttcp.cli.plan:plan", "Show where groups would be if hosts were lost, or returned."),

@@ -120,7 +120,7 @@ class Frontend:
         """Return by names of nodes how their adapters stand; nothing of a node that has one only."""
         told = {self.config.node.name: self.adapters.words()}
         for group in self.groups.values():
-            heard = {peer.name for at, peer in enumerate(self.config.peer) if group.links_up(at)}
+            heard = {peer.name for peer in self.config.peer if group.links_up(peer.name)}
             told |= {name: words for name, words in group.peer_adapters().items() if name in heard}
         return {name: [asdict(word) for word in words] for name, words in told.items() if words}
 
@@ -165,12 +165,14 @@ class Frontend:
                         "interface": link.interface or link.device,
                         "local": link.local,
                         "remote": link.remote,
-                        "heard": {name: i in group.links_up(at) for name, group in self.groups.items()},
+                        "heard": {
+                            name: i in group.links_up(peer.name) for name, group in self.groups.items()
+                        },
                     }
                     for i, link in enumerate(peer.link)
                 ],
             }
-            for at, peer in enumerate(self.config.peer)
+            for peer in self.config.peer
         ]
 
     def _monitored(self) -> dict[str, Any]:

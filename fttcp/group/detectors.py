@@ -12,7 +12,12 @@ class Detectors:
     def __init__(self, engine: Engine, settings: EngineSettings) -> None:
         self._engine = engine
         self._fixed_ns = settings.lease_ns + settings.lease_ns * settings.drift_ppm // 1_000_000
-        self._detectors = [PhiDetector(settings.beat_interval_ns) for _ in settings.peers]
+        self._beat_ns = settings.beat_interval_ns
+        self._detectors = [PhiDetector(self._beat_ns) for _ in settings.peers]
+
+    def add_peer(self) -> None:
+        """There is another one."""
+        self._detectors.append(PhiDetector(self._beat_ns))
 
     def learn(self) -> None:
         """Take in what came since the last call, and set the engine's patience."""

@@ -127,11 +127,11 @@ class GroupRuntime:
             engine,
             keys,
             lambda: self._claims.mac,
-            lambda: 0 if self._mirror is None else self._mirror.number,
+            lambda: 0 if self.mirror is None else self.mirror.number,
             lambda: None if self.clocks is None else self.clocks.word,
         )
         self.stored = StoredReplies(machine, engine, self._hearing, self._saying, self.readiness, self.note)
-        self._mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
+        self.mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
         self._commits = ChannelWatch()
         self._clients = Clients(machine, engine)
         self._late = Late(
@@ -150,8 +150,8 @@ class GroupRuntime:
         self._started = True
         self._loop.add_reader(self.engine.event_fd(), self._drain)
         self.feed(ev.Started())
-        if self._mirror is not None:
-            self._mirror.start()
+        if self.mirror is not None:
+            self.mirror.start()
 
     def stop(self) -> None:
         """Ask for the end of this node's role; ``finished`` is set when it is given up."""
@@ -166,8 +166,8 @@ class GroupRuntime:
         self._closed = self._saying.closed = True
         self._arm()
         self.common.behind.hurry(self, False)
-        if self._mirror is not None:
-            self._mirror.close()
+        if self.mirror is not None:
+            self.mirror.close()
         self._ownership.close()
         self._loop.remove_reader(self.engine.event_fd())
         if self.recorder is not None:
@@ -310,8 +310,8 @@ class GroupRuntime:
                 self._step(ev.LinkLost(event.link, event.peer))
             case EventKind.PROMOTED:
                 self._step(ev.Promoted())
-            case EventKind.MIRROR_SEEN if self._mirror is not None:
-                self._mirror.seen(event.value)
+            case EventKind.MIRROR_SEEN if self.mirror is not None:
+                self.mirror.seen(event.value)
             case EventKind.LEASE_LAPSED:
                 self._step(ev.LeaseLapsed(event.when_ns))
                 self._on_lapse()
@@ -342,8 +342,8 @@ class GroupRuntime:
         if body is not None:
             self.engine.speak(peer, common(self.machine.settings.speaks, body.speaks) or 0)
             self._step(ev.PeerStated(body, peer))
-            if self._mirror is not None:
-                self._mirror.heard(aside.probe)
+            if self.mirror is not None:
+                self.mirror.heard(aside.probe)
 
     # ------------------------------------------------------------------ commands out
 
@@ -357,8 +357,8 @@ class GroupRuntime:
         commands = machine.step(event, clock.now_ns())
         self.common.behind.hurry(self, machine.hurries, isinstance(event, ev.PeerQuiet | ev.LossNoticed))
         self._late.compare()
-        if self._mirror is not None and was_in_step and not machine.in_step:
-            self._mirror.hurry()
+        if self.mirror is not None and was_in_step and not machine.in_step:
+            self.mirror.hurry()
         for command in commands:
             self._orders.carry_out(command)
         if commands or not isinstance(event, ev.DeadlineReached | ev.LeaseSeen):
@@ -409,8 +409,8 @@ class GroupRuntime:
             return
         if self.machine.arbitration.goal is None:
             self._ownership.forget_refusal()
-        if self._mirror is not None:
-            self._mirror.look()
+        if self.mirror is not None:
+            self.mirror.look()
         if self.checkpoints is not None:
             self.checkpoints.look()
         server, answers = self.server, self._ownership.describe().get("reachable")
@@ -452,7 +452,7 @@ class GroupRuntime:
             "mended": self.mended,
             "shed": self.serving.shed,
             "checkpoint": None if self.checkpoints is None else self.checkpoints.shown(),
-            "keys": keys_shown(self._saying.key_ids(), machine.view.peers, self._hearing.aside),
+            "keys": keys_shown(self._saying.key_ids(), machine.view.named, self._hearing.aside),
         }
         if server is not None:
             base["server"] = server.shown()
@@ -462,8 +462,9 @@ class GroupRuntime:
             base["recording"] = self.recorder.shown()
         return base | {"ready": is_ready(base)}
 
-    def links_up(self, peer: int) -> list[int]:
+    def links_up(self, name: str) -> list[int]:
         """Return the links on which this group hears a peer."""
+        peer = next(one.index for one in self.machine.view.named if one.name == name)
         return [] if self._closed else bits(self.engine.status().links_up[peer])
 
     def connections(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:

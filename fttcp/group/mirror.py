@@ -43,7 +43,7 @@ class MirrorTest:
         readiness: Readiness,
     ) -> None:
         """``feed``: to the machine, at once; ``publish`` puts ``number`` into the heartbeats."""
-        self._machine, self._probe, self._keys = machine, probe, keys
+        self._machine, self.probe, self._keys = machine, probe, keys
         self._feed, self._publish, self._readiness = feed, publish, readiness
         self.number = 0
         """Of the last probes sent; 0 while this node has nobody to send them to."""
@@ -90,7 +90,7 @@ class MirrorTest:
 
     def _send(self, peer: Peer) -> None:
         try:
-            self._probe.send(self._next, self._keys(), peer.index)
+            self.probe.send(self._next, self._keys(), peer.index)
         except OSError as error:
             self._readiness.hold("mirror-probe", [_unsent(error)])
             return
@@ -113,7 +113,7 @@ class MirrorTest:
         """An owner tells that it has sent the probes of this number, or (0) that it sends none."""
         if number != self._heard:
             self._heard = number
-            self._feed(ev.ProbesSent(number, self._probe.all))
+            self._feed(ev.ProbesSent(number, self.probe.all))
 
     def seen(self, value: int) -> None:
         """The engine tells of a probe that came in."""
@@ -123,7 +123,7 @@ class MirrorTest:
         """Tell the verdict, which may be another one now."""
         if self._machine.role is Role.BACKUP:
             broken = self._machine.mirror.broken
-            what = f"what the owner mirrors does not arrive here: {self._probe.named(broken)}"
+            what = f"what the owner mirrors does not arrive here: {self.probe.named(broken)}"
             self._readiness.hold("mirror", [Reason("mirror", what, _TODO)] if broken else [])
 
 

@@ -49,7 +49,7 @@ def shown_first(machine: PairMachine) -> Peer:
     partner, owner = machine.partner, machine.view.owner()
     if partner is not None and (machine.session or owner is None):
         return partner
-    return owner or machine.view.peers[0]
+    return owner or machine.view.named[0]
 
 
 def as_what(machine: PairMachine, fenced: bool) -> str:
@@ -90,7 +90,7 @@ def nodes_shown(machine: PairMachine, fenced: bool, releases: Mapping[str, str])
     name, healthy = machine.settings.name, machine.view.healthy
     own = {"name": name, "role": "fenced" if fenced else role, "healthy": healthy}
     own |= {"release": __version__, "speaks": machine.settings.speaks, "priority": machine.settings.priority}
-    peers = [_peer_shown(peer) | {"release": releases.get(peer.name, "")} for peer in machine.view.peers]
+    peers = [_peer_shown(peer) | {"release": releases.get(peer.name, "")} for peer in machine.view.named]
     return sorted([own, *peers], key=lambda node: str(node["name"]))
 
 

@@ -46,6 +46,10 @@ _UNFIT = {
         "lacks what it needs to follow",
         "see `fttcp status` there, hook ready_to_follow",
     ),
+    Unfit.NO_MEMBER: (
+        "may not be the backup: the arbiter's record of the nodes does not have it, or not yet",
+        "`fttcp members` shows the record: name it in the other nodes' files, and reload",
+    ),
     Unfit.DIFFERS: (
         "has other settings",
         "compare the files of both nodes: the reason `settings` says which keys",
@@ -172,7 +176,7 @@ def _partner(machine: PairMachine, hearing: Hearing, near: Sequence[str], now_ns
     owner = machine.view.owner()
     if machine.phase is Phase.JOINING and owner is not None:
         return _joining(machine, owner, hearing)
-    peers = machine.view.peers
+    peers = machine.view.named
     heard = [peer for peer in peers if peer.alive]
     if not heard:
         return _unheard(", ".join(peer.name for peer in peers), hearing, near, now_ns)
@@ -281,5 +285,6 @@ def _follower(machine: PairMachine, peer: Peer, hearing: Hearing) -> tuple[int, 
         return 1, _release(machine, peer, hearing)
     if unfit is not None:
         what, todo = _UNFIT[unfit]
-        return 1, Reason(f"peer-{unfit.value}", f"the server of {name} {what}", todo)
+        who = name if unfit is Unfit.NO_MEMBER else f"the server of {name}"
+        return 1, Reason(f"peer-{unfit.value}", f"{who} {what}", todo)
     return 0, Reason("pairing", f"{name} is about to become the backup", "nothing, if it passes")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fttcp.arbiter import open_arbiter
-from fttcp.arbiter.base import ArbiterError
+from fttcp.arbiter.base import ArbiterError, Roll
 from fttcp.arbiter.settings import (
     Address,
     EtcdSettings,
@@ -59,6 +59,19 @@ async def examine(config: Config) -> dict[str, Any]:
                 answer = await arbiter.inquire(group.name)
                 records[group.name] = None if answer.record is None else asdict(answer.record)
         return arbiter.describe() | {"records": records}
+    finally:
+        await arbiter.close()
+
+
+async def roll_of(config: Config, forget: str | None = None) -> Roll:
+    """Return the record of the nodes, after what the node ``forget`` told is forgotten, if it is given.
+
+    Raises ArbiterError, WireError, OSError.
+    """
+    settings = replace(arbiter_settings(lambda: config), node=f"{config.node.name}.members")
+    arbiter = await open_arbiter(settings, watch=False)
+    try:
+        return await (arbiter.roll() if forget is None else arbiter.forget(forget, config.node.name))
     finally:
         await arbiter.close()
 

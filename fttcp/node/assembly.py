@@ -16,6 +16,7 @@ from fttcp.group import lockstep
 from fttcp.group.secrets import Secrets
 from fttcp.group.terms import terms
 from fttcp.network.rules import DEFAULT_MARK, GroupNet
+from fttcp.ownership.members import Members
 from fttcp.ownership.model import NS_PER_MS, Settings
 from fttcp.planes.base import (
     Engine,
@@ -67,9 +68,15 @@ def _load(module: str, what: str) -> ModuleType:
 
 
 def core_settings(
-    config: Config, group: GroupSection, secrets: Secrets, stored_epoch: int = 0, boot_id: int = 0
+    config: Config,
+    group: GroupSection,
+    secrets: Secrets,
+    stored_epoch: int = 0,
+    boot_id: int = 0,
+    members: Members | None = None,
 ) -> Settings:
-    """Return what the role machine of a group needs to know. Raises NodeError."""
+    """Return what the role machine of a group needs to know; ``members``: the arbiter's record of the nodes,
+    as far as it is known; None: there is none. Raises NodeError."""
     timing, lib = group.timing, _load("fttcp._native", "the native core").lib
     return Settings(
         group=group.name,
@@ -91,6 +98,7 @@ def core_settings(
         handover_wait_ns=timing.handover_wait_ms * NS_PER_MS,
         terms=terms(config, group, secrets),
         mirror_tested=len(config.peer) == 1 and group.mode == "connection",
+        members=members,
         speaks=(lib.FTT_CHANNEL_OLDEST, lib.FTT_CHANNEL_VERSION),
     )
 
@@ -100,7 +108,7 @@ def liveness_settings(config: Config, keys: KeyRing) -> LivenessSettings:
     node = config.node
     return LivenessSettings(
         keys=keys,
-        cluster_id=identity.nodes_id(node.cluster, [node.name, *(peer.name for peer in config.peer)]),
+        cluster_id=identity.nodes_id(node.cluster),
         node_id=identity.node_id(node.name),
         boot_id=randbits(64) or 1,
         peers=tuple(peer_settings(peer) for peer in config.peer),
@@ -111,8 +119,7 @@ def liveness_settings(config: Config, keys: KeyRing) -> LivenessSettings:
 
 def make_clocks(config: Callable[[], Config], liveness: Liveness, history: History) -> Clocks:
     """Return what compares the wall clocks of a node and its peers."""
-    node, peers = config().node, config().peer
-    ids = {peer.name: identity.node_id(peer.name) for peer in peers}
+    node, ids = config().node, clock_ids(config())
 
     def note(kind: str, level: str = "info", /, **fields: Any) -> None:
         history.add(kind, level, None, **fields)
@@ -122,9 +129,9 @@ def make_clocks(config: Callable[[], Config], liveness: Liveness, history: Histo
     )
 
 
-def _cluster_id(config: Config, group: GroupSection) -> int:
-    names = [config.node.name, *(peer.name for peer in config.peer)]
-    return identity.cluster_id(config.node.cluster, group.name, names)
+def clock_ids(config: Config) -> dict[str, int]:
+    """Return what clocks know peers by, in the order of their numbers."""
+    return {peer.name: identity.node_id(peer.name) for peer in config.peer}
 
 
 def service_mac(config: Config, group: GroupSection) -> bytes:
@@ -143,7 +150,7 @@ def engine_settings(
     adapter = adapter or node.service_interface
     return EngineSettings(
         keys=secrets.keys,
-        cluster_id=_cluster_id(config, group),
+        cluster_id=identity.cluster_id(node.cluster, group.name),
         node_id=identity.node_id(node.name),
         boot_id=randbits(64) or 1,
         peers=tuple(peer_settings(peer) for peer in config.peer),
@@ -258,10 +265,10 @@ def peer_settings(peer: PeerSection) -> PeerSettings:
     return PeerSettings(identity.node_id(peer.name), tuple(links))
 
 
-def group_net(config: Config, group: GroupSection, peer: int = 0) -> GroupNet:
-    """Return what the rules and routes of a group need to know; ``peer``: whom it is mirrored to, if at
-    all."""
-    link = config.peer[peer].link[0]
+def group_net(config: Config, group: GroupSection, peer: PeerSection | None = None) -> GroupNet:
+    """Return what the rules and routes of a group need to know; ``peer``: whom it is mirrored to, if at all;
+    None: the first one."""
+    link = (peer or config.peer[0]).link[0]
     assert link.remote is not None  # the first link is UDP: config.checks
     remote, mirrored = ip_address(link.remote), group.mode == "connection"
     v6 = link.remote_v6 or (link.remote if isinstance(remote, IPv6Address) else None)

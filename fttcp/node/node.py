@@ -46,9 +46,11 @@ from fttcp.node.assembly import (
 )
 from fttcp.node.housekeeping import Housekeeper
 from fttcp.node.maintenance import MaintenanceFile
+from fttcp.node.members import MembersKeeper
 from fttcp.node.ownfiles import OwnFiles, Restore
 from fttcp.node.reload import Plan, compare
 from fttcp.node.room import Room
+from fttcp.node.roster import Roster
 from fttcp.node.rundir import PID_FILE, BusyError, Lock, only_one
 from fttcp.ownership import events as ev
 from fttcp.ownership.pair import PairMachine
@@ -98,6 +100,8 @@ class Node:
         self._changing = asyncio.Lock()
         """Held while groups come and go."""
         self._room = Room(lambda: self._config, self._groups)
+        self._roster = Roster(config, self._groups)
+        self._members = MembersKeeper(config, self._groups, self._history)
         self._house = Housekeeper(
             lambda: self._config,
             lambda: self._secrets,
@@ -178,6 +182,7 @@ class Node:
         self._adapters.start()
         self._arbiter_settings = arbiter_settings(lambda: self._config, lambda: self._adapters.used)
         self._arbiter = await open_arbiter(self._arbiter_settings, self._arbiter_changed)
+        self._members.load()
         await self._network.apply()  # first of all that this host has once: it tells of another daemon
         self._liveness = Liveness(liveness_settings(self._config, self._secrets.keys))
         self._house.clocks = self._frontend.clocks = make_clocks(
@@ -192,6 +197,7 @@ class Node:
         for name in self._groups:
             await self._begin(name)
         self._adapters.ask_references()
+        self._spawn(self._members.keep(self._arbiter))
         gc.collect()
         gc.freeze()
         self._spawn(self._house.keep())
@@ -208,8 +214,9 @@ class Node:
         epochs = EpochFile(Path(self._config.node.state_dir), name)
         stored = await asyncio.to_thread(epochs.load)  # other groups may run already, here and below
         await asyncio.to_thread(lockstep.prepare, self._config, section, secrets.keys)
-        wanted = engine_settings(self._config, section, secrets, self._adapters.used)
-        settings = core_settings(self._config, section, secrets, stored, wanted.boot_id)
+        config, members = self._roster.numbered(self._config), self._members.record
+        wanted = engine_settings(config, section, secrets, self._adapters.used)
+        settings = core_settings(config, section, secrets, stored, wanted.boot_id, members)
         assert self._arbiter is not None and self._liveness is not None
         engine = factory(wanted, self._liveness)  # last: nobody closes it before it is among the groups
         machine = PairMachine(settings, clock.now_ns())
@@ -271,6 +278,8 @@ class Node:
         self._spawn(self._house.know_neighbours(name))
         group.feed(ev.MaintenanceChanged(pauses))
         self._adapters.greet(group)
+        self._roster.greet(group)
+        self._members.greet(group)
         self._feed_ground(name)
 
     # ------------------------------------------------------------------ down
@@ -355,16 +364,20 @@ class Node:
                 "needs-restart",
                 restart=[f"{change}; {change.advice}" for change in plan.restart],
             )
+        if plan.peers and (objection := self._roster.objection(config, self._arbiter)):
+            raise RequestError(f"{objection}; nothing was changed", "impossible")
         try:
             await self._arrange(config, secrets, plan)
         except START_ERRORS as error:
-            await self._undo(plan.added)
+            await self._undo(plan)
             why = f"it cannot be done: {error}; everything is as before"
             raise RequestError(why, "impossible") from error
         before, self._config, self._secrets = self._secrets.keys, config, secrets
         self._room.forget()
+        self._members.name(config)
+        changed = (str(change) for change in plan.live)
         return {
-            "changed": [*(str(change) for change in plan.live), *self._change_keys(before)],
+            "changed": [*plan.peers, *changed, *self._change_keys(before)],
             "added": list(plan.added),
             "removed": list(plan.removed),
         }
@@ -387,15 +400,19 @@ class Node:
         change_keys(self._arbiter_settings, self._secrets.witness)
         return [f"keys: {before} -> {keys}"]
 
-    async def _undo(self, added: tuple[str, ...]) -> None:
+    async def _undo(self, plan: Plan) -> None:
         """Be as the configuration in use says, from what is in hand; what was added goes first."""
-        for name in filter(self._groups.__contains__, added):
+        for name in filter(self._groups.__contains__, plan.added):
             await self._leave(name)
-        await self._arrange(self._config, self._secrets, Plan((), (), (), added))
+        await self._arrange(self._config, self._secrets, Plan((), (), (), plan.added, plan.peers))
 
     async def _arrange(self, config: Config, secrets: Secrets, plan: Plan) -> None:
         """Make the node what the configuration says; new groups first, since they may fail."""
         await self._frontend.change(config)
+        if plan.peers:
+            assert self._liveness is not None
+            self._roster.adopt(config, self._liveness, self._house.clocks)
+            await self._network.change([self._net(config, section) for section in self._config.group])
         if plan.added:
             joined = [*config.group, *(old for old in self._config.group if old.name in plan.removed)]
             await self._network.change([self._net(config, section) for section in joined])
@@ -461,15 +478,15 @@ class Node:
     def _net(self, config: Config, section: GroupSection) -> GroupNet:
         """Return the network side of a group, with the mirror to its present partner."""
         group = self._groups.get(section.name)
-        return group_net(config, section, group.machine.mirrored if group is not None else 0)
+        return group_net(config, section, self._roster[group.machine.mirrored] if group is not None else None)
 
     async def _mirror_to(self, name: str, peer: int) -> None:
         """Lead a group's mirror to another peer; one of several moves that overlap comes last."""
         group = self._groups.get(name)
         section = next((one for one in self._config.group if one.name == name), None)
         if group is not None and section is not None and group.machine.mirrored == peer:
-            await self._network.mirror_to(group_net(self._config, section, peer))
-            group.note("mirror", peer=self._config.peer[peer].name)
+            await self._network.mirror_to(group_net(self._config, section, self._roster[peer]))
+            group.note("mirror", peer=self._roster[peer].name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the loop's main work; a failure is logged, the node goes on."""

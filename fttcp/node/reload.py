@@ -58,7 +58,7 @@ LIVE = (
     "spread",
 )
 """Keys, and tables with all their keys, that change while the node runs; ``*`` is any group's name.
-Whole groups come and go as well. All else needs a restart of the daemon."""
+Whole groups and other nodes come and go as well. All else needs a restart of the daemon."""
 
 _ALL_NODES = "all nodes must have the same: change every file, then restart every daemon, the primary's last"
 _RESTART = "restart the daemon, the backup's first; then `fttcp switchover` and the other one"
@@ -137,30 +137,39 @@ class Plan:
     restart: tuple[Change, ...]
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    peers: tuple[str, ...] = ()
+    """What happens to other nodes, for people."""
 
     @property
     def empty(self) -> bool:
         """True if there is nothing to do."""
-        return not (self.live or self.restart or self.added or self.removed)
+        return not (self.live or self.restart or self.added or self.removed or self.peers)
 
 
 def compare(before: Config, after: Config) -> Plan:
-    """Return what has changed; the keys of a group are ``group.NAME.key``."""
+    """Return what has changed; the keys of a group are ``group.NAME.key``, of a peer ``peer.NAME.key``."""
     old_groups = {group.name for group in before.group}
     new_groups = {group.name for group in after.group}
     kept = old_groups & new_groups
-    changes = sorted(_differences(_tree(before, kept), _tree(after, kept), ()), key=lambda one: one.path)
+    old_peers, new_peers = ({peer.name for peer in config.peer} for config in (before, after))
+    old, new = (_tree(config, kept, old_peers & new_peers) for config in (before, after))
+    changes = sorted(_differences(old, new, ()), key=lambda one: one.path)
     return Plan(
         live=tuple(change for change in changes if change.live),
         restart=tuple(change for change in changes if not change.live),
         added=tuple(group.name for group in after.group if group.name not in old_groups),
         removed=tuple(group.name for group in before.group if group.name not in new_groups),
+        peers=(
+            *(f"peer.{name}: added" for name in sorted(new_peers - old_peers)),
+            *(f"peer.{name}: removed" for name in sorted(old_peers - new_peers)),
+        ),
     )
 
 
-def _tree(config: Config, kept: set[str]) -> dict[str, Any]:
+def _tree(config: Config, groups: set[str], peers: set[str]) -> dict[str, Any]:
     raw: dict[str, Any] = msgspec.to_builtins(config)
-    raw["group"] = {group["name"]: group for group in raw["group"] if group["name"] in kept}
+    for table, kept in (("group", groups), ("peer", peers)):
+        raw[table] = {entry["name"]: entry for entry in raw[table] if entry["name"] in kept}
     return raw
 
 

@@ -35,7 +35,7 @@ class BackupRules(Actions):
     def _seek(self, now_ns: int) -> None:
         """Ask for the group if this node is the first in line of those that could serve."""
         peers = [peer for peer in self.view.peers if peer.alive]
-        complete = len(peers) == len(self.view.peers) and all(peer.said for peer in peers)
+        complete = not self.view.absent and all(peer.said for peer in peers)
         if not self._settled(now_ns) or not (complete or self._waited(now_ns)):
             return
         if any(peer.said is None or peer.said.role is Role.BACKUP for peer in peers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fttcp.ownership.members import Members
 from fttcp.ownership.model import Body, Cause, HistoryFailure
 from fttcp.ownership.ownership import Outcome, Record
 
@@ -259,6 +260,22 @@ class Reconfigured:
 
 
 @dataclass(frozen=True, slots=True)
+class MembersKnown:
+    """The arbiter's record of the cluster's nodes is this."""
+
+    members: Members
+
+
+@dataclass(frozen=True, slots=True)
+class PeersNamed:
+    """The file names other nodes: ``peers`` are those that there were, and new ones behind them; ``gone``:
+    numbers of those that it does not name any more. None of these has the group, or is its backup."""
+
+    peers: tuple[str, ...]
+    gone: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The daemon is to stop: hand over if that is possible, then finish."""
 
@@ -300,6 +317,8 @@ Event = (
     | FailoverRequested
     | MaintenanceChanged
     | Reconfigured
+    | MembersKnown
+    | PeersNamed
     | StopRequested
     | DeadlineReached
 )

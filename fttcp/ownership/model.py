@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fttcp import _numbers
+from fttcp.ownership.members import MOST_NODES, Members
 from fttcp.ownership.versions import Versions
 
 NS_PER_MS = 1_000_000
@@ -112,7 +113,7 @@ class Body:
     """What a node tells its peer in every heartbeat: its state, never a message that could be lost.
 
     ``session`` is non-zero only while the node offers, follows or keeps a pairing. ``links`` has eight
-    bits for each node, in the order of names: the links on which the sender hears that one. ``request``
+    bits for each node, by places: the links on which the sender hears that one. ``request``
     is a number that a backup draws to ask for a switchover. ``offer`` is the number of the role's offer
     that a sender in mode handover makes, ``offered_to`` the boot of the node that it is made to: a recorded
     one means nothing to any other boot. ``refused`` is the number of an offer that the sender declined.
@@ -173,7 +174,9 @@ class Body:
 class Settings:
     """What the machine of one group knows from the start. Durations in nanoseconds.
 
-    ``peers``: names of the other nodes, in the order in which events number them. ``solo_lease_ns``: how
+    ``peers``: names of the other nodes, in the order in which events number them. ``members``: the arbiter's
+    record of all nodes, as far as it is known; None: there is none, and the nodes are this one and its
+    peers, in the order of names. ``solo_lease_ns``: how
     long the arbiter leaves the group to a solo holder that does not renew; 0 without an arbiter (none).
     ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
     ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
@@ -207,6 +210,7 @@ class Settings:
     handover_wait_ns: int = 5_000 * NS_PER_MS
     checkpoint_every_ns: int = 0
     saves_workers: bool = False
+    members: Members | None = None
 
     @property
     def arbitrated(self) -> bool:
@@ -215,8 +219,11 @@ class Settings:
 
     @property
     def pair(self) -> bool:
-        """True if there are two nodes: what one of them grants, all others grant."""
-        return len(self.peers) == 1
+        """True if there are two nodes, and the arbiter lets no third one in without their word: what one of
+        them grants, all others grant."""
+        if len(self.peers) != 1:
+            return False
+        return self.members is None or self.members.named_by(self.name) == set(self.peers)
 
     @property
     def patience_ns(self) -> int:
@@ -254,12 +261,29 @@ class Settings:
 
     def next_epoch(self, seen: int) -> int:
         """Return this node's smallest epoch above every epoch seen: no two nodes ever make the same."""
-        nodes = sorted((self.name, *self.peers))
-        return seen + 1 + (nodes.index(self.name) - seen) % len(nodes)
+        place, places = self._places()
+        return seen + 1 + (place - seen) % places
 
     def links_of(self, links: int) -> int:
         """Return the bits of ``Body.links`` that are about this node."""
-        return links >> 8 * sorted((self.name, *self.peers)).index(self.name) & 0xFF
+        return links >> 8 * self._places()[0] & 0xFF
+
+    @property
+    def member(self) -> bool:
+        """True if this node may own the group, as far as the record of the nodes says. What has no place
+        there has no epochs."""
+        return self.members is None or bool(self.members.named_by(self.name))
+
+    def place_of(self, name: str) -> int | None:
+        """Return the place of a node; None: it has none, as far as is known."""
+        if self.members is not None:
+            return self.members.place(name)
+        return sorted((self.name, *self.peers)).index(name)
+
+    def _places(self) -> tuple[int, int]:
+        """Return this node's place, and how many there are. (Without one it is 0, and not used.)"""
+        count = len(self.peers) + 1 if self.members is None else MOST_NODES
+        return self.place_of(self.name) or 0, count
 
     def made_here(self, epoch: int) -> bool:
         """True if ``epoch`` is one of those that only this node makes."""
@@ -273,6 +297,8 @@ class Unfit(StrEnum):
     """Its server lacks what it needs to follow (the hook ready_to_follow)."""
     YOUNGER = "younger"
     """Its server lacks, or has more than, what this one has in memory: clients have come in between."""
+    NO_MEMBER = "no-member"
+    """It may own nothing: the arbiter's record of the nodes does not have it, or not yet."""
     DIFFERS = "differs"
     """It has other settings, and as a pair the two would break a promise."""
     RELEASE = "release"

@@ -233,11 +233,28 @@ class PairMachine(PrimaryRules, BackupRules):
                 self._absorb_failover(nonce, now_ns)
             case ev.MaintenanceChanged(count=count):
                 self._absorb_maintenance(count)
+            case ev.Reconfigured() | ev.MembersKnown() | ev.PeersNamed():
+                self._absorb_settings(event, now_ns)
+            case ev.StopRequested():
+                view.stopping = True
+
+    def _absorb_settings(self, event: ev.Reconfigured | ev.MembersKnown | ev.PeersNamed, now_ns: int) -> None:
+        """Go by another configuration, or record of the nodes. Who was taken out of that owns nothing any
+        more, whatever it thinks."""
+        match event:
             case ev.Reconfigured():
                 changed = {one.name: getattr(event, one.name) for one in fields(event)}
                 self.settings = replace(self.settings, **changed)
-            case ev.StopRequested():
-                view.stopping = True
+            case ev.MembersKnown(members=members):
+                place = self.settings.place_of(self.settings.name)
+                self.settings = replace(self.settings, members=members)
+                if place not in (None, members.place(self.settings.name)) and self.phase in OWNING_PHASES:
+                    self._abandon(now_ns)
+            case ev.PeersNamed(peers=peers, gone=gone):
+                tested = self.settings.mirror_tested and len(peers) == 1
+                self.settings = replace(self.settings, peers=peers, mirror_tested=tested)
+                self.view.name_peers(peers, gone)
+                self.view.mirror = self.view.mirror or (not tested and self.phase is not Phase.FOLLOWING)
 
     def _judge_mirror(self, now_ns: int) -> None:
         """What an owner mirrors began or ceased to arrive, as far as probes tell."""

@@ -158,7 +158,7 @@ class State:
     @property
     def awaits_mirror(self) -> bool:
         """True while this node should get what an owner mirrors. A spare's owner mirrors to another one."""
-        waits = self.phase is Phase.JOINING and self.settings.pair
+        waits = self.phase is Phase.JOINING and len(self.settings.peers) == 1
         return waits or self.phase is Phase.FOLLOWING
 
     @property
@@ -286,7 +286,7 @@ class State:
             served=view.served,
             offered_to=(self.partner or view.peers[0]).boot_id if self._offer else 0,
             seeking=self._seeking,
-            barred=settings.arbitrated and arbitration.barred(now_ns),
+            barred=settings.arbitrated and (arbitration.barred(now_ns) or not settings.member),
             terms=settings.terms,
             mirror=view.mirror or self.phase in PRIMARY_PHASES,
             speaks=settings.speaks,
@@ -294,9 +294,9 @@ class State:
         )
 
     def _links(self) -> int:
-        """Return eight bits for each node, in the order of names: the links on which it is heard."""
-        nodes = sorted((self.settings.name, *self.settings.peers))
-        return sum(peer.links << 8 * nodes.index(peer.name) for peer in self.view.peers)
+        """Return eight bits for each node, by places: the links on which it is heard."""
+        places = ((peer, self.settings.place_of(peer.name)) for peer in self.view.named)
+        return sum(peer.links << 8 * place for peer, place in places if place is not None)
 
     def _publish(self, now_ns: int) -> None:
         """Publish the body if it, or a grant, changed.
@@ -350,7 +350,9 @@ class State:
     # ------------------------------------------------------------------ epochs
 
     def _epoch_at_hand(self) -> int | None:
-        """Return the next epoch of this node; None while it is not stored as used."""
+        """Return the next epoch of this node; None while it is not stored as used, or there is none."""
+        if not self.settings.member:
+            return None
         epoch = self.settings.next_epoch(max(self._seen, self._used, self.epoch))
         return epoch if epoch <= self._stored else None
 
@@ -459,7 +461,7 @@ class State:
             same = self.session != 0 and self.session == self._engine_session
             _require(same, f"session {self.session:#x}, engine has {self._engine_session:#x}")
         if owning:
-            ours = self.settings.made_here(self.epoch)
+            ours = not self.settings.member or self.settings.made_here(self.epoch)
             _require(ours, f"epoch {self.epoch} in phase {self.phase} was not made by this node")
             _require(self.epoch <= self._stored, f"epoch {self.epoch} was not stored before it was used")
         _require(self.epoch <= self._seen, f"epoch {self.epoch} above every epoch seen ({self._seen})")

@@ -36,6 +36,8 @@ class Peer:
     """When it last let an offered pairing run out; 0: never in this boot."""
     arbiter: int | None = None
     """The digest of its arbiter, as it told last; kept when it is lost. None: it never told."""
+    gone: bool = False
+    """The file does not name it any more: its place among the peers stays empty."""
 
     @property
     def alive(self) -> bool:
@@ -113,6 +115,13 @@ class View:
         """False while the reference address does not answer; true as well when there is none."""
         self.peers = tuple(Peer(i, name) for i, name in enumerate(peers))
 
+    def name_peers(self, names: tuple[str, ...], gone: frozenset[int]) -> None:
+        """Other peers come behind those that there are; those whose numbers are in ``gone`` are gone."""
+        new = tuple(Peer(i, name) for i, name in enumerate(names))[len(self.peers) :]
+        self.peers += new
+        for peer in self.peers:
+            peer.gone = peer.index in gone
+
     def stand(self, carrier: bool, bears: bool, now_ns: int) -> None:
         """A node on whose ground no service stands is as one without a carrier."""
         self.carrier, self.bears = carrier, bears
@@ -127,6 +136,16 @@ class View:
         """Return the peer to pair with: of those that wait and are ``fit``, the first in line."""
         waiting = [peer for peer in self.peers if peer.waits() and fit(peer)]
         return min(waiting, key=lambda peer: (peer.declined_ns, *_rank(peer)), default=None)
+
+    @property
+    def named(self) -> tuple[Peer, ...]:
+        """Those that the file names."""
+        return tuple(peer for peer in self.peers if not peer.gone)
+
+    @property
+    def absent(self) -> bool:
+        """True while a node is not heard that the file names."""
+        return any(not peer.alive for peer in self.named)
 
     def complete(self) -> bool:
         """True if every node that is heard has found its owner: none before the others in line is to come."""

@@ -212,6 +212,9 @@ class Engine(Protocol):
     def tune(self, settings: EngineSettings) -> None:
         """Use the times and bounds of ``settings`` from now on; which: see ftt_engine_tune()."""
 
+    def add_peer(self, peer: PeerSettings) -> None:
+        """See ftt_engine_add_peer(). Raises EngineError."""
+
     def publish(self, body: bytes, grant_to: int) -> None:
         """See ftt_beat_publish(): ``grant_to`` has a bit for each peer."""
 

@@ -60,7 +60,8 @@ class Clocks:
     ) -> None:
         """``peers``: ids by names, in the order of their numbers; ``delay_ns(number)``: see
         ``Liveness.delay_ns``; ``most_ms()``: by how much they may differ before it is told."""
-        self._own_id, self._peers, self._delay_ns = own_id, peers, delay_ns
+        self._own_id, self._delay_ns = own_id, delay_ns
+        self.peers = peers
         self._note, self._most_ms = note, most_ms
         self._heard: dict[str, ClockWord] = {}
         self._apart: set[str] = set()
@@ -71,7 +72,7 @@ class Clocks:
 
     def look(self) -> bool:
         """Measure; return True if there is something new to be told."""
-        for name in self._peers:
+        for name in self.peers:
             self._judge(name)
         now = self._now()
         if self.word is not None and _near(self.word, now):
@@ -91,7 +92,7 @@ class Clocks:
     def offset(self, peer: str) -> Offset | None:
         """Return by how much a peer's wall clock differs; None if that is not known, or no more."""
         there, here = self._heard.get(peer), self._now()
-        to_here_ns = here.delays_ns.get(self._peers[peer])
+        to_here_ns = here.delays_ns.get(self.peers[peer])
         to_there_ns = None if there is None else there.delays_ns.get(self._own_id)
         if there is None or to_here_ns is None or to_there_ns is None:
             return None
@@ -99,7 +100,7 @@ class Clocks:
 
     def shown(self) -> dict[str, dict[str, Any]]:
         """Return what ``status`` shows, by names of peers; in ms."""
-        found = {name: self.offset(name) for name in self._peers}
+        found = {name: self.offset(name) for name in self.peers}
         return {
             name: {
                 "ahead_ms": round(one.ns / _NS_PER_MS, 3),
@@ -112,7 +113,7 @@ class Clocks:
         }
 
     def _now(self) -> ClockWord:
-        told = {key: self._delay_ns(number) for number, key in enumerate(self._peers.values())}
+        told = {key: self._delay_ns(number) for number, key in enumerate(self.peers.values())}
         delays = {key: delay for key, delay in told.items() if delay is not None}
         return ClockWord(clock.wall_ahead_ns(), delays)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fttcp.network.rules import Address
 from fttcp.ownership.model import EngineMode, Lease
-from fttcp.planes.base import EngineEvent, EngineSettings, EngineStatus, EventKind
+from fttcp.planes.base import EngineEvent, EngineSettings, EngineStatus, EventKind, PeerSettings
 from fttcp.planes.recording import HistoryFile
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
@@ -143,6 +144,11 @@ class FakeEngine:
     def set_keys(self, keys: KeyRing) -> None:
         self.keys = keys
         self.orders.append(("set_keys", keys.ids()))
+
+    def add_peer(self, peer: PeerSettings) -> None:
+        self.settings = replace(self.settings, peers=(*self.settings.peers, peer))
+        self.last_beat_ns.append(0)
+        self.arrivals.append([])
 
     def publish(self, body: bytes, grant_to: int) -> None:
         self._body, self.grant_to = body, grant_to

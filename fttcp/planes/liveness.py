@@ -44,6 +44,17 @@ class Liveness:
         if lib.ftt_liveness_set_keys(self.handle, raw) != 0:
             raise EngineError(f"keys: {len(keys.keys)}, of which number {keys.send} is sent with: not taken")
 
+    def add_peer(self, peer: PeerSettings) -> None:
+        """See ftt_liveness_add_peer(). Raises EngineError."""
+        raw, error = ffi.new("struct ftt_peer_config *"), ffi.new("char[]", _ERROR_BYTES)
+        fill_peer(raw, peer)
+        if lib.ftt_liveness_add_peer(self.handle, raw, error, _ERROR_BYTES) != 0:
+            raise EngineError(str(ffi.string(error), errors="replace"))
+
+    def part_with(self, peer: int, gone: bool) -> None:
+        """See ftt_liveness_part_with()."""
+        lib.ftt_liveness_part_with(self.handle, peer, gone)
+
     def delay_ns(self, peer: int) -> int | None:
         """By how many nanoseconds the peer's heartbeats of the last 10 to 20 s came later than they were
         sent, at least: by our CLOCK_BOOTTIME and by its own, so it may be negative. None: there was none."""

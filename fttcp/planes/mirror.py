@@ -49,7 +49,8 @@ class MirrorProbe:
         self._interface, self._mark = group.service_interface, group.probe_mark
         self._source_port, self._cluster = settings.channel_port, settings.cluster_id
         self._services = frozenset(group.addresses)
-        self._peers = settings.peers
+        self.peers = settings.peers
+        """Whom packets may be mirrored to, by their numbers."""
         first = {address.version: address for address in reversed(group.addresses)}
         ports = sorted({port for ends in group.ports_of("tcp") for port in ends})
         targets = [(first[version], port) for version in sorted(first) for port in ports]
@@ -76,7 +77,7 @@ class MirrorProbe:
                         data = _packet(source, address, self._source_port, port, said)
                         for _ in range(COPIES):
                             sender.sendto(data, (str(address), 0))
-        link = self._peers[peer].links[0]
+        link = self.peers[peer].links[0]
         here, there = ip_address(link.local), ip_address(link.remote)
         with _raw_socket(there.version) as sender:
             for said, port in zip(payloads[len(self.targets) :], self.channel_ports, strict=True):

@@ -19,6 +19,7 @@ from fttcp.planes.base import (
     FlowKey,
     Opener,
     PeerKey,
+    PeerSettings,
     Protection,
     Reason,
     Unrenewable,
@@ -229,6 +230,14 @@ class NfqueueEngine:
     def tune(self, settings: EngineSettings) -> None:
         """See abi.h."""
         lib.ftt_engine_tune(self._engine, _config(settings))
+
+    def add_peer(self, peer: PeerSettings) -> None:
+        """See abi.h."""
+        raw = ffi.new("struct ftt_peer_config *")
+        fill_peer(raw, peer)
+        if lib.ftt_engine_add_peer(self._engine, raw, self._error, _ERROR_BYTES) != 0:
+            raise EngineError(self._error_text())
+        self._n_peers += 1
 
     def publish(self, body: bytes, grant_to: int) -> None:
         """See abi.h."""

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 
-def cluster_id(cluster: str, group: str, nodes: Sequence[str] = ()) -> int:
-    """Return the id of one group of one cluster. Never 0.
-
-    ``nodes``: all of them. More than two are part of the id: epochs and grants mean something only among
-    nodes that count the same ones, so those that do not are strangers to each other.
-    """
-    return _hash64(b"fttcp cluster", cluster, group, *(sorted(nodes) if len(nodes) > 2 else ()))
+def cluster_id(cluster: str, group: str) -> int:
+    """Return the id of one group of one cluster. Never 0."""
+    return _hash64(b"fttcp cluster", cluster, group)
 
 
 def virtual_mac(cluster: str, group: str) -> bytes:
@@ -22,9 +17,9 @@ def virtual_mac(cluster: str, group: str) -> bytes:
     return bytes((first & 0xFC | 2, *rest))
 
 
-def nodes_id(cluster: str, nodes: Sequence[str] = ()) -> int:
-    """Return the id of a cluster, whatever its groups are; ``nodes`` as above. Never 0."""
-    return _hash64(b"fttcp nodes", cluster, *(sorted(nodes) if len(nodes) > 2 else ()))
+def nodes_id(cluster: str) -> int:
+    """Return the id of a cluster, whatever its groups and nodes are. Never 0."""
+    return _hash64(b"fttcp nodes", cluster)
 
 
 def node_id(name: str) -> int:

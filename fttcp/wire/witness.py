@@ -16,6 +16,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from fttcp.ownership.members import MOST_NODES, Members
 from fttcp.ownership.ownership import Outcome, Record
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KeyRing, key_id
@@ -58,13 +59,17 @@ class Dropped(WireError):
 
 
 class Kind(StrEnum):
-    """What a request wants. STATUS changes nothing and needs no session; all others do."""
+    """What a request wants. STATUS changes nothing and needs no session; all others do. ROLL, TELL and FORGET
+    are about the record of the nodes."""
 
     PROPOSE = "propose"
     RENEW = "renew"
     INQUIRE = "inquire"
     PING = "ping"
     STATUS = "status"
+    ROLL = "roll"
+    TELL = "tell"
+    FORGET = "forget"
 
 
 class ReplyKind(StrEnum):
@@ -78,13 +83,14 @@ class ReplyKind(StrEnum):
 
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={
     "cluster": "c", "node": "n", "boot": "b", "counter": "q", "session": "s", "kind": "k",
-    "group": "g", "expected": "x", "wanted": "w",
+    "group": "g", "expected": "x", "wanted": "w", "peers": "p",
 }):  # fmt: skip
     """A node's request.
 
     ``boot``: random, one for each client's life; ``counter``: grows with each datagram of that life;
     ``session``: what the witness gave this client, 0 before. For STATUS, ``group`` is the name after
-    which registers are listed. RENEW has its record in ``wanted``.
+    which registers are listed. RENEW has its record in ``wanted``. ``peers``: whom the file of
+    the node names, for TELL; the one to FORGET, and by whom.
     """
 
     cluster: _Name
@@ -96,6 +102,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={
     group: _Group = ""
     expected: Record | None = None
     wanted: Record | None = None
+    peers: Annotated[list[_Name], Meta(max_length=MOST_NODES - 1)] = []
 
 
 class Listed(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -121,6 +128,7 @@ class Status(Struct, frozen=True, kw_only=True):
 class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={
     "cluster": "c", "node": "n", "boot": "b", "counter": "q", "session": "s", "kind": "k",
     "outcome": "o", "record": "r", "lease_ns": "l", "wait_ns": "t", "why": "y", "status": "i",
+    "members": "m",
 }):  # fmt: skip
     """The witness's reply: names the request by ``node``, ``boot`` and ``counter``; the rest is Verdict's."""
 
@@ -136,6 +144,7 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={
     wait_ns: _U64 = 0
     why: str = ""
     status: Status | None = None
+    members: Members | None = None
 
 
 class Keys:
@@ -185,6 +194,8 @@ def decode_request(data: bytes, keys: Keys) -> Request:
         raise Dropped(Drop.FORMAT, f"a request to {request.kind.value} names no record")
     if request.kind in (Kind.PROPOSE, Kind.RENEW, Kind.INQUIRE) and not request.group:
         raise Dropped(Drop.FORMAT, f"a request to {request.kind.value} names no group")
+    if len(request.peers) < {Kind.TELL: 1, Kind.FORGET: 2}.get(request.kind, 0):
+        raise Dropped(Drop.FORMAT, f"a request to {request.kind.value} names no node")
     return request
 
 
@@ -192,6 +203,9 @@ def decode_reply(data: bytes, keys: Keys) -> Reply:
     """Return the reply in a datagram. Raises Dropped."""
     reply = _open(data, keys, _PERSON_REPLY, _REPLIES)
     _check_records(reply.record)
+    members = reply.members
+    if members is not None and not len(members.names) == len(members.named) <= MOST_NODES:
+        raise Dropped(Drop.FORMAT, f"a record of nodes out of bounds: {members!r:.200}")
     return reply
 
 

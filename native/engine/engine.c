@@ -275,6 +275,25 @@ int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t 
 	return rc;
 }
 
+int ftt_engine_add_peer(struct ftt_engine *e, const struct ftt_peer_config *peer, char *err, size_t err_len)
+{
+	uint32_t i = e->cfg.n_peers;
+	bool found = i < FTT_MAX_PEERS;
+
+	if (!found) {
+		snprintf(err, err_len, "there were seven peers since the start: restart the daemon");
+		return -1;
+	}
+	ftt_engine_pause(e);
+	e->cfg.peer[i] = *peer;
+	for (int k = 0; found && k < e->cfg.workers; k++)
+		found = ftt_channel_find_peer(&e->worker[k]->channel, i, err, err_len);
+	if (found)
+		e->cfg.n_peers = i + 1;
+	ftt_engine_resume(e);
+	return found ? 0 : -1;
+}
+
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg)
 {
 	const struct ftt_policy fixed = e->cfg.policy; /* tables have that size, and flows began so */

@@ -148,6 +148,74 @@ static void test_intrusion_is_told_to_all(void)
 	puppet_close(&p);
 }
 
+/* A third node comes to two that run, leaves, and is there again; nobody else notices. */
+static void test_a_peer_is_added_parted_with_and_back(void)
+{
+	struct ftt_status status = {0};
+	char err[200] = "";
+
+	configure(&a, ALPHA, 111);
+	configure(&b, BETA, 222);
+	configure(&c, GAMMA, 333);
+	start(&a);
+	start(&b);
+	start(&c); /* names alpha alone, which does not know it */
+	CHECK_EQ(fake_wait(&a, FTT_EV_PEER_UP).value, 222);
+	CHECK_EQ(fake_wait(&b, FTT_EV_PEER_UP).value, 111);
+	fake_set_mode(&b, FTT_MODE_PAIRED);
+	set_lease(&b, FTT_LEASE_GRANTED);
+	publish(&a, "for both", 1);
+	wait_body_of(&b, 0, "for both");
+	CHECK(may_emit(&b));
+
+	configure_peer(&a, 1, ALPHA, GAMMA);
+	CHECK_EQ(ftt_liveness_add_peer(a.beat->node, &a.cfg.peer[1], err, sizeof(err)), 0);
+	CHECK_EQ(fake_wait(&a, FTT_EV_PEER_UP).peer, 1);
+	wait_body_of(&c, 0, "for both");
+	publish(&c, "by gamma", 0);
+	wait_body_of(&a, 1, "by gamma");
+	CHECK(may_emit(&b));
+	CHECK_EQ(ftt_liveness_add_peer(a.beat->node, &a.cfg.peer[1], err, sizeof(err)), -1);
+	CHECK(strstr(err, "name of another node"));
+
+	ftt_liveness_part_with(a.beat->node, 1, true);
+	CHECK_EQ(fake_wait(&a, FTT_EV_PEER_LOST).peer, 1);
+	CHECK_EQ(fake_wait(&c, FTT_EV_PEER_LOST).peer, 0);
+	publish(&c, "unheard", 0);
+	publish(&a, "still there", 1);
+	wait_body_of(&b, 0, "still there");
+	CHECK(may_emit(&b));
+	ftt_beat_status(a.beat, &status);
+	CHECK_EQ(status.peer_alive, 1);
+
+	ftt_liveness_part_with(a.beat->node, 1, false);
+	wait_body_of(&c, 0, "still there");
+	wait_body_of(&a, 1, "unheard");
+	CHECK(may_emit(&b));
+	stop_three();
+}
+
+/* What cannot be opened leaves nothing behind, and the next one is served. */
+static void test_a_peer_whose_links_cannot_be_is_refused_whole(void)
+{
+	struct ftt_peer_config wrong;
+	char err[200] = "";
+
+	configure(&a, ALPHA, 111);
+	configure(&c, GAMMA, 333);
+	start(&a);
+	start(&c);
+	configure_peer(&a, 1, ALPHA, GAMMA);
+	wrong = a.cfg.peer[1];
+	strcpy(wrong.link[1].remote, "nonsense");
+	CHECK_EQ(ftt_liveness_add_peer(a.beat->node, &wrong, err, sizeof(err)), -1);
+	CHECK(strstr(err, "peer[1].link[1]") && strstr(err, "nonsense"));
+	CHECK_EQ(ftt_liveness_add_peer(a.beat->node, &a.cfg.peer[1], err, sizeof(err)), 0);
+	CHECK_EQ(fake_wait(&a, FTT_EV_PEER_UP).value, 333);
+	stop(&c);
+	stop(&a);
+}
+
 int main(void)
 {
 	if (!fake_private_network()) {
@@ -158,5 +226,7 @@ int main(void)
 	test_grants_are_personal();
 	test_grants_stop_for_the_lost_peer_only();
 	test_intrusion_is_told_to_all();
+	test_a_peer_is_added_parted_with_and_back();
+	test_a_peer_whose_links_cannot_be_is_refused_whole();
 	return 0;
 }

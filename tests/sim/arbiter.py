@@ -7,9 +7,10 @@ from random import Random
 from typing import Protocol
 
 from fttcp.arbiter import register
-from fttcp.arbiter.register import Entry, Terms, Verdict
+from fttcp.arbiter.register import NOBODY, Entry, Terms, Verdict
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
+from fttcp.ownership.members import Members, MembersError
 from fttcp.ownership.model import NS_PER_MS
 from fttcp.ownership.ownership import Outcome
 
@@ -39,6 +40,8 @@ class Arbiter:
         self.rate = 1 + world.random.uniform(-drift_ppm / 2, drift_ppm / 2) / 1e6
         self.up = True
         self.entry = Entry()
+        self.members = NOBODY
+        self._told: dict[str, tuple[int, int]] = {}
         self._order: dict[str, tuple[int, int]] = {}
 
     def clock(self) -> int:
@@ -70,12 +73,34 @@ class Arbiter:
         if not self.world.cut_off("arbiter", node):
             self.world.later(self._delay(), lambda: answer(said))
 
+    def tell(self, node: str, place: tuple[int, int], peers: tuple[str, ...],
+             answer: Callable[[Members], None]) -> None:  # fmt: skip
+        """As ``ask``, of the record of the nodes; ``place``: boot and number of the request."""
+
+        def arrive() -> None:
+            if not self.up or self.world.cut_off(node, "arbiter") or place < self._told.get(node, (0, 0)):
+                return
+            self._told[node] = place
+            try:
+                self.members = self.members.tell(node, peers, register.owners([self.entry.record]))
+                self.world.note(f"arbiter: {node} names {', '.join(peers)}: {self.members}")
+            except MembersError as error:
+                self.world.note(f"arbiter: {error}")
+            members = self.members
+            if not self.world.cut_off("arbiter", node):
+                self.world.later(self._delay(), lambda: answer(members))
+
+        for _ in range(2 if self.world.random.random() < 0.05 else 1):
+            self.world.later(self._delay(), arrive)
+
     def decide(self, node: str, request: Request) -> Verdict:
         now = self.clock()
         match request:
             case do.Propose(expected=expected, wanted=wanted):
                 before = self.entry.record
-                self.entry, verdict = register.propose(self.entry, node, expected, wanted, now, self.terms)
+                self.entry, verdict = register.propose(
+                    self.entry, node, expected, wanted, now, self.terms, self.members
+                )
                 if verdict.outcome is Outcome.WON and before != self.entry.record:
                     self.world.note(f"arbiter: {node} {before} -> {wanted}")
             case do.RenewLease(record=record):

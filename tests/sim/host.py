@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -336,14 +336,19 @@ class Host:
     def send(self) -> None:
         self.native.number += 1
         now = self.clock()
-        for index, peer in enumerate(self.settings.peers):
+        for index, peer in self.speaks_to():
             beat = self.native.beat_for(index, now)
             if beat is not None:
                 self.world.carry(self, self.world.hosts[peer], beat)
 
+    def speaks_to(self) -> Iterable[tuple[int, str]]:
+        """Whom this host beats to and listens to, with their numbers."""
+        return enumerate(self.settings.peers)
+
     def arrive(self, sender: str, link: int, beat: Beat) -> None:
-        if self.alive:
-            self.native.inbox.append((self.settings.peers.index(sender), link, beat))
+        index = next((index for index, peer in self.speaks_to() if peer == sender), None)
+        if self.alive and index is not None:
+            self.native.inbox.append((index, link, beat))
             if self.running:
                 self.take_in()
 

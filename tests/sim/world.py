@@ -39,7 +39,7 @@ class World:
     interval = 10 * MS
 
     def __init__(self, seed: int, nodes: int = 2, arbitrated: bool = False,
-                 machine: type[PairMachine] = PairMachine) -> None:  # fmt: skip
+                 machine: type[PairMachine] = PairMachine, host: type[Host] = Host) -> None:  # fmt: skip
         self.seed, self.machine = seed, machine
         self.random = random.Random(seed)
         self.now = self.events = 0
@@ -61,7 +61,7 @@ class World:
             peers = tuple(other for other in names if other != name)
             lease = SOLO_LEASE if arbitrated else 0
             settings = Settings("web", name, peers, priority, LEASE, DRIFT_PPM, STARTUP_WAIT, lease)
-            self.hosts[name] = Host(self, settings)
+            self.hosts[name] = host(self, settings)
 
     def others(self, host: Host) -> list[Host]:
         return [other for other in self.hosts.values() if other is not host]

@@ -185,7 +185,7 @@ async def pair_with_mirrors() -> tuple[Any, Wire, Any, Wire]:
         group._saying.keys = group.engine.keys
         group.machine.settings = replace(group.machine.settings, mirror_tested=True)
         group.machine.view.mirror = False
-        group._mirror = group._mirror_test(wire, group.engine.keys)
+        group.mirror = group._mirror_test(wire, group.engine.keys)
         group.start()
         group.feed(ev.CarrierChanged(True))
         group.serving.changed(True, Cause.START, "serving")
@@ -231,7 +231,7 @@ def test_a_pair_that_falls_apart_is_tested_soon(monkeypatch: pytest.MonkeyPatch)
         primary, wire, backup, _ = await pair_with_mirrors()
         try:
             soon = asyncio.get_running_loop().time() + 60
-            await until(lambda: primary._mirror._round.when() > soon)
+            await until(lambda: primary.mirror._round.when() > soon)
             sent = wire.sent
             primary.engine.lose_peer()
             await until(lambda: not primary.machine.in_step)
@@ -249,8 +249,8 @@ def test_what_was_missed_before_all_came_says_nothing_any_more() -> None:
     async def test() -> None:
         primary, wire, backup, _ = await pair_with_mirrors()
         try:
-            primary._mirror.close()
-            mirror_of = backup._mirror
+            primary.mirror.close()
+            mirror_of = backup.mirror
             for number in range(1, 2 * MISSED):
                 mirror_of.heard(number)
             mirror_of.heard(99)
@@ -275,7 +275,7 @@ def test_probes_that_somebody_says_again_make_no_dead_mirror_whole() -> None:
         try:
             wire.cut = set(wire.targets)
             await until(lambda: backup.readiness.has("mirror"))
-            mirror_of = backup._mirror
+            mirror_of = backup.mirror
             for number in (*range(100, 100 + 2 * verdict.KEPT), mirror_of._heard - 20):
                 for target in wire.targets:
                     mirror_of.seen(number << 6 | target)
@@ -317,7 +317,7 @@ def test_single_losses_and_a_slow_owner_end_nothing() -> None:
                 before = wire.sent
                 await until(lambda before=before: wire.sent > before)
             wire.cut = set()
-            primary._mirror.close()  # tells nothing new any more
+            primary.mirror.close()  # tells nothing new any more
             await asyncio.sleep(2 * LEASE / 1e9)
             assert backup.machine.session == session and primary.machine.in_step
         finally:
@@ -350,7 +350,7 @@ def test_groups_without_a_test_get_in_step_as_before() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
         beta_engine.post(EventKind.MIRROR_SEEN, 5)
         beta._drain()
-        assert alpha.machine.in_step and alpha._mirror is None
+        assert alpha.machine.in_step and alpha.mirror is None
 
     run(test)
 

@@ -88,6 +88,8 @@ def test_a_group_that_comes_later_is_read_of_beside_the_loop() -> None:
     node._house = SimpleNamespace(know_neighbours=lambda name: None)
     node._adapters = SimpleNamespace(greet=lambda group: group.feed("how adapters stand"))
     node._room = SimpleNamespace(news=lambda: None)
+    node._roster = SimpleNamespace(greet=lambda group: None)
+    node._members = SimpleNamespace(greet=lambda group: None)
     node._spawn = lambda work: None
     asyncio.run(node._start_group("web"))
     assert steps == [("load", False), "server", "engine", ev.MaintenanceChanged(3), "how adapters stand"]

@@ -58,7 +58,7 @@ def test_no_change_is_an_empty_plan(tmp_path: Path) -> None:
                 ("hooks", "on_takeover", '"true"', True),
             )
         ),
-        ('remote = "10.78.0.2"', 'remote = "10.78.0.3"', "peer[0].link[0].remote", False),
+        ('remote = "10.78.0.2"', 'remote = "10.78.0.3"', "peer.beta.link[0].remote", False),
     ],
 )
 def test_each_key_is_live_or_needs_a_restart(

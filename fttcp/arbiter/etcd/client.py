@@ -1,6 +1,6 @@
 """A node's access to a group's register in etcd.
 
-Three keys below PREFIX/CLUSTER/GROUP/:
+Three keys below PREFIX/CLUSTER/GROUP/ (and that of the nodes, ``roll.py``):
 
 - ``record``: what stands, as JSON. It changes only in transactions that compare its whole value. Epochs grow,
   so a value never comes back, and a transaction that is carried out twice changes nothing the second time.
@@ -18,15 +18,28 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from fttcp.arbiter.base import Roll
 from fttcp.arbiter.etcd.gateway import EtcdError, Gateway
-from fttcp.arbiter.etcd.transaction import Keys, Seen, Step, absent_or, encoded, put, remove, seen_in, txn
+from fttcp.arbiter.etcd.roll import EtcdRoll
+from fttcp.arbiter.etcd.transaction import (
+    Keys,
+    Seen,
+    Step,
+    absent_or,
+    encoded,
+    members_in,
+    put,
+    remove,
+    seen_in,
+    txn,
+)
 from fttcp.arbiter.reach import OnChange, Reach
-from fttcp.arbiter.register import PPM, misfit
+from fttcp.arbiter.register import PPM, misfit, strangers
 from fttcp.arbiter.settings import EtcdSettings
 from fttcp.ownership.ownership import Answer, Outcome, Ownership, Record
 from fttcp.wire import clock
@@ -72,6 +85,8 @@ class EtcdClient:
         self._timeout_s = settings.timeout_ns / _NS
         hedge_s = self._timeout_s / (len(settings.endpoints) + 1)
         self._gateway = Gateway(settings.endpoints, hedge_s, settings.tls, settings.login)
+        self._roll = EtcdRoll(settings, self._gateway)
+        self._rolling = asyncio.Lock()
         self._groups: dict[str, _Group] = {}
         self._reach = Reach(on_change)
         self._spare: _Lease | None = None
@@ -98,6 +113,18 @@ class EtcdClient:
         """See ``ArbiterClient``."""
         return await self._in_turn(group, self._inquire)
 
+    async def roll(self) -> Roll:
+        """See ``ArbiterClient``."""
+        return await self._of_roll(self._roll.read())
+
+    async def tell(self, peers: Sequence[str]) -> Roll:
+        """See ``ArbiterClient``."""
+        return await self._of_roll(self._roll.tell(peers))
+
+    async def forget(self, node: str, by: str) -> Roll:
+        """See ``ArbiterClient``."""
+        return await self._of_roll(self._roll.forget(node, by))
+
     async def check(self) -> bool:
         """See ``ArbiterClient``; a lease is ready then for the next proposal."""
         answered = False
@@ -121,6 +148,13 @@ class EtcdClient:
         )
 
     # ------------------------------------------------------------------ what is asked
+
+    async def _of_roll(self, question: Awaitable[Roll]) -> Roll:
+        """Ask about the nodes once all that was asked about them before is over."""
+        answer = Roll()
+        async with self._rolling, self._asking():
+            answer = await question
+        return answer
 
     async def _in_turn(self, name: str, ask: Callable[[_Group], Awaitable[Answer]]) -> Answer:
         """Ask about a group once all that was asked about it before is over."""
@@ -153,12 +187,21 @@ class EtcdClient:
         node, keys = self._settings.node, group.keys
         if misfit(expected, node, wanted):
             return await self._refused(group, wanted, await self._read(group))
+        if strangers(members_in(self._roll.value), node, wanted):
+            await self._roll.read()
+            if strangers(members_in(self._roll.value), node, wanted):
+                return await self._refused(group, wanted, await self._read(group))
         lease = await self._ready_lease() if wanted.mode is Ownership.SOLO else None
-        compare = [absent_or(keys.record, encoded(expected))]
+        before = self._roll.value
+        members = absent_or(keys.members, before)
+        compare = [absent_or(keys.record, encoded(expected)), members]
         if expected is not None and expected.mode is Ownership.SOLO and expected.holder != node:
             compare.append(absent_or(keys.lease, None))
         change = put(keys.lease, lease.number.encode(), lease.number) if lease else remove(keys.lease)
         won, seen = await self._change(group, compare, [put(keys.record, encoded(wanted) or b""), change])
+        if not won and seen.members != before:
+            self._roll.value = seen.members
+            return await self._propose(group, expected, wanted)
         if not won:
             return await self._refused(group, wanted, seen)
         group.lease = lease

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from fttcp.arbiter.base import ArbiterError
+from fttcp.arbiter.base import ArbiterError, Roll
 from fttcp.arbiter.reach import OnChange, Reach
 from fttcp.arbiter.settings import WitnessSettings
 from fttcp.ownership.ownership import Answer, Outcome, Record
@@ -58,6 +59,8 @@ class WitnessClient:
         self._send_error = ""
         self._dropped: dict[str, int] = {}
         self._lease_ns: int | None = None
+        self._told: frozenset[str] | None = None
+        """Whom this life has told last that its file names."""
 
     async def open(self, watch: bool = True) -> WitnessClient:
         """Open the sockets, and with ``watch`` look every other second whether the witness is there: an
@@ -92,6 +95,24 @@ class WitnessClient:
     async def inquire(self, group: str) -> Answer:
         """See ``ArbiterClient``."""
         return await self._ask(Kind.INQUIRE, group=group)
+
+    async def roll(self) -> Roll:
+        """See ``ArbiterClient``."""
+        return await self._of_roll(Kind.ROLL)
+
+    async def tell(self, peers: Sequence[str]) -> Roll:
+        """See ``ArbiterClient``."""
+        if self._told == frozenset(peers):
+            roll = await self._of_roll(Kind.ROLL)
+            if roll.members is None or roll.members.named_by(self._node) == self._told:
+                return roll
+        roll = await self._of_roll(Kind.TELL, peers=list(peers))
+        self._told = None if roll.members is None or roll.why else frozenset(peers)
+        return roll
+
+    async def forget(self, node: str, by: str) -> Roll:
+        """See ``ArbiterClient``."""
+        return await self._of_roll(Kind.FORGET, peers=[node, by])
 
     async def check(self) -> bool:
         """See ``ArbiterClient``; the next request then needs one round trip only."""
@@ -156,6 +177,10 @@ class WitnessClient:
         reply, sent_ns = got
         lease_until_ns = None if reply.lease_ns is None else sent_ns + reply.lease_ns
         return Answer(reply.outcome, reply.record, lease_until_ns, reply.wait_ns)
+
+    async def _of_roll(self, kind: Kind, **fields: Any) -> Roll:
+        got = await self._call(kind, **fields)
+        return Roll() if got is None else Roll(got[0].members, got[0].why)
 
     async def _call(self, kind: Kind, **fields: Any) -> tuple[Reply, int] | None:
         """Return the reply and when its request was sent; None when the deadline passed."""

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fttcp import __version__
-from fttcp.arbiter.register import Entry, Terms, Verdict, inquire, propose, renew, restarted
+from fttcp.arbiter.register import NOBODY, Entry, Terms, Verdict, inquire, owners, propose, renew, restarted
 from fttcp.arbiter.witness.store import Register, Store, StoreError
+from fttcp.ownership.members import Members, MembersError
 from fttcp.ownership.ownership import Outcome, Record
 from fttcp.wire import clock
 from fttcp.wire import witness as wire
@@ -102,6 +103,8 @@ class Witness:
         self._store, self._terms, self._clusters, self._report = store, terms, clusters, report
         self._started_ns = now_ns = clock.now_ns()
         self._slots = {name: _Slot(restarted(record, now_ns)) for name, record in store.load().items()}
+        self._members = store.load_members()
+        self._rolling = asyncio.Lock()
         self._clients: dict[tuple[str, str], _Client] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reported_ns: dict[str, int] = {}
@@ -192,6 +195,9 @@ class Witness:
         if request.kind is Kind.PING:
             call.answer(Verdict(Outcome.WON, None, self._terms.lease_ns))
             return
+        if request.kind in (Kind.ROLL, Kind.TELL, Kind.FORGET):
+            await self._serve_roll(call)
+            return
         name = (request.cluster, request.group)
         slot = self._slots.get(name)
         if slot is None:
@@ -201,10 +207,49 @@ class Witness:
             slot = self._slots[name] = _Slot(Entry())
         async with slot.lock:
             now_ns = clock.now_ns()
-            entry, verdict = _decide(slot.entry, request, now_ns, self._terms)
+            members = self._members.get(request.cluster, NOBODY)
+            entry, verdict = _decide(slot.entry, request, now_ns, self._terms, members)
             if await self._stored(call, name, slot, entry):
                 self.counters[verdict.outcome.value] += 1
                 call.answer(verdict)
+
+    async def _serve_roll(self, call: _Call) -> None:
+        """Do what is asked about the nodes' record."""
+        request = call.request
+        async with self._rolling:
+            stands = self._members.get(request.cluster, NOBODY)
+            wanted, why = stands, ""
+            try:
+                wanted = _rolled(stands, request, owners(self._records(request.cluster)))
+            except MembersError as error:
+                why = str(error)
+            if wanted != stands and not await self._enrolled(request.cluster, stands, wanted):
+                return
+            call.reply(ReplyKind.ANSWER, session=request.session, members=wanted, why=why)
+
+    async def _enrolled(self, cluster: str, stands: Members, wanted: Members) -> bool:
+        """Make ``wanted`` the record of the nodes. What is decided from here on goes by it; what was decided
+        before is stored first, and then nobody may stand there who is taken out. False: no answer is due."""
+        self._members[cluster] = wanted
+        gone = set(stands.names).difference(wanted.names)
+        for slot in [slot for (of, _), slot in self._slots.items() if of == cluster]:
+            async with slot.lock:
+                pass
+        try:
+            if gone.intersection(owners(self._records(cluster))):
+                self._members[cluster] = stands  # one of them was faster: the node asks again
+                return False
+            await asyncio.to_thread(self._store.put_members, cluster, wanted)
+        except StoreError as error:
+            self.counters["storage_errors"] += 1
+            self._report("storage-failed", "error", why=str(error))
+            self._members[cluster] = self._store.load_members().get(cluster, NOBODY)
+            return False
+        self._report("members", "info", cluster=cluster, members=[name for name in wanted.names if name])
+        return True
+
+    def _records(self, cluster: str) -> list[Record | None]:
+        return [slot.entry.record for (of, _), slot in self._slots.items() if of == cluster]
 
     async def _stored(self, call: _Call, name: Register, slot: _Slot, entry: Entry) -> bool:
         """Make ``entry`` the register's. False if the disk refused: then what the file holds stands."""
@@ -255,10 +300,22 @@ class Witness:
             self._report("dropped", "warning", reason=error.reason.value, why=str(error), total=total)
 
 
-def _decide(entry: Entry, request: Request, now_ns: int, terms: Terms) -> tuple[Entry, Verdict]:
+def _rolled(members: Members, request: Request, owning: set[str]) -> Members:
+    """Return the nodes' record after this request. Raises MembersError."""
+    if request.kind is Kind.TELL:
+        return members.tell(request.node, request.peers, owning)
+    if request.kind is Kind.FORGET:
+        node, by, *_ = request.peers
+        return members.forget(node, by, owning)
+    return members
+
+
+def _decide(
+    entry: Entry, request: Request, now_ns: int, terms: Terms, members: Members
+) -> tuple[Entry, Verdict]:
     wanted = request.wanted
     if request.kind is Kind.INQUIRE or wanted is None:
         return entry, inquire(entry, request.node, now_ns, terms)
     if request.kind is Kind.RENEW:
         return renew(entry, request.node, wanted, now_ns, terms)
-    return propose(entry, request.node, request.expected, wanted, now_ns, terms)
+    return propose(entry, request.node, request.expected, wanted, now_ns, terms, members)

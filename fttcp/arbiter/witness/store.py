@@ -14,15 +14,20 @@ import os
 import sqlite3
 import threading
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
+from fttcp.ownership.members import Members
 from fttcp.ownership.ownership import Record
 from fttcp.wire.files import sync_directory
 
 _APPLICATION_ID = 0x46545457  # "FTTW"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+_MEMBERS = "CREATE TABLE members (cluster TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;"
 _PRAGMAS = ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF")
+
+_Kind = TypeVar("_Kind", Record, Members)
 
 Register = tuple[str, str]
 """Cluster and group."""
@@ -60,7 +65,7 @@ class Store:
             db.executescript(
                 f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_SCHEMA_VERSION};"
                 "CREATE TABLE register (cluster TEXT, name TEXT, record TEXT NOT NULL,"
-                " PRIMARY KEY (cluster, name)) WITHOUT ROWID; COMMIT"
+                f" PRIMARY KEY (cluster, name)) WITHOUT ROWID; {_MEMBERS} COMMIT"
             )
             db.close()
             sync_directory(path.parent)
@@ -74,22 +79,26 @@ class Store:
     def load(self) -> dict[Register, Record]:
         """Return every register. Raises StoreError."""
         rows = self._query("SELECT cluster, name, record FROM register", ())
-        return {(cluster, name): self._decode(text) for cluster, name, text in rows}
+        return {(cluster, name): self._decode(text, Record) for cluster, name, text in rows}
 
     def get(self, register: Register) -> Record | None:
         """Return one register's record. Raises StoreError."""
         rows = self._query("SELECT record FROM register WHERE cluster=? AND name=?", register)
-        return self._decode(rows[0][0]) if rows else None
+        return self._decode(rows[0][0], Record) if rows else None
 
     def put(self, register: Register, record: Record) -> None:
         """Write one record; it is on stable storage when this returns. Raises StoreError: then the old
         record or the new one stands."""
-        text = msgspec.json.encode(record).decode()
-        try:
-            with self._lock:
-                self._db.execute("INSERT OR REPLACE INTO register VALUES (?, ?, ?)", (*register, text))
-        except sqlite3.Error as error:
-            raise StoreError(_sentence(self._path, error)) from error
+        self._write("INSERT OR REPLACE INTO register VALUES (?, ?, ?)", (*register, record))
+
+    def load_members(self) -> dict[str, Members]:
+        """Return the nodes of every cluster. Raises StoreError."""
+        rows = self._query("SELECT cluster, record FROM members", ())
+        return {cluster: self._decode(text, Members) for cluster, text in rows}
+
+    def put_members(self, cluster: str, members: Members) -> None:
+        """Write the nodes of a cluster; see ``put``."""
+        self._write("INSERT OR REPLACE INTO members VALUES (?, ?)", (cluster, members))
 
     def close(self) -> None:
         """Fold the log into the file and close it."""
@@ -103,15 +112,26 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(_sentence(self._path, error)) from error
 
-    def _decode(self, text: str) -> Record:
+    def _write(self, statement: str, values: tuple[str | Record | Members, ...]) -> None:
+        texts = [one if isinstance(one, str) else msgspec.json.encode(one).decode() for one in values]
         try:
-            return msgspec.json.decode(text, type=Record)
+            with self._lock:
+                self._db.execute(statement, texts)
+        except sqlite3.Error as error:
+            raise StoreError(_sentence(self._path, error)) from error
+
+    def _decode(self, text: str, kind: type[_Kind]) -> _Kind:
+        try:
+            return msgspec.json.decode(text, type=kind)
         except msgspec.MsgspecError as error:
             raise StoreError(f"{self._path}: holds what is no record: {text!r:.200}: {error}") from error
 
     def _check(self) -> None:
         identity = self._db.execute("PRAGMA application_id").fetchone()[0]
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if (identity, version) == (_APPLICATION_ID, 1):  # of a release that had no record of nodes
+            self._db.executescript(f"BEGIN; {_MEMBERS} PRAGMA user_version={_SCHEMA_VERSION}; COMMIT")
+            version = _SCHEMA_VERSION
         if (identity, version) != (_APPLICATION_ID, _SCHEMA_VERSION):
             raise StoreError(
                 f"{self._path}: not a witness's data file of version {_SCHEMA_VERSION} "

@@ -374,6 +374,15 @@ int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
 
 /*
+ * Another node, with the next index: the group's part first, of each group, then that of the node, which lets it be heard. 0, or -1 with a
+ * sentence: too many, or its links cannot be. Both copy *peer. The local address of its link[0] is that of the others.
+ */
+int ftt_engine_add_peer(struct ftt_engine *e, const struct ftt_peer_config *peer, char *err, size_t err_len);
+int ftt_liveness_add_peer(struct ftt_liveness *l, const struct ftt_peer_config *peer, char *err, size_t err_len);
+/* A peer is not spoken to or heard any more (gone), or again: it is lost, and returns, as any other one. Its index stays its own. */
+void ftt_liveness_part_with(struct ftt_liveness *l, uint32_t peer, bool gone);
+
+/*
  * A history on stable storage (core/history.h; file.h tells how). open and close wait for the disk; none of the others does.
  * record: from here on the history of the local server goes there; returns the file before it, which is the caller's to close. NULL: nowhere.
  */

@@ -37,23 +37,18 @@ socklen_t ftt_sockaddr(const char *text, uint16_t port, struct sockaddr_storage 
 	return 0;
 }
 
-/* Finds every peer's place; commits leave from one address of ours, so all must be reached from that. */
-static bool find_peers(struct ftt_channel *c, const struct ftt_config *cfg, char *err, size_t err_len)
+bool ftt_channel_find_peer(struct ftt_channel *c, uint32_t i, char *err, size_t err_len)
 {
-	const char *local = cfg->peer[0].link[0].local;
+	const char *local = c->cfg->peer[0].link[0].local;
+	const struct ftt_link *l = &c->cfg->peer[i].link[0];
 	struct sockaddr_storage any;
 
-	for (uint32_t i = 0; i < cfg->n_peers; i++) {
-		const struct ftt_link *l = &cfg->peer[i].link[0];
-
-		c->remote_len[i] = ftt_sockaddr(l->remote, (uint16_t)(cfg->channel_port + 1), &c->remote[i]);
-		if (!c->remote_len[i] || ftt_sockaddr(local, 0, &any) != c->remote_len[i] || strcmp(l->local, local)) {
-			snprintf(err, err_len, "peer[%u].link[0]: %s -> %s: not a pair of IP addresses, or not from %s", i,
-				 l->local, l->remote, local);
-			return false;
-		}
-	}
-	return true;
+	c->remote_len[i] = ftt_sockaddr(l->remote, (uint16_t)(c->cfg->channel_port + 1), &c->remote[i]);
+	if (c->remote_len[i] && ftt_sockaddr(local, 0, &any) == c->remote_len[i] && !strcmp(l->local, local))
+		return true;
+	snprintf(err, err_len, "peer[%u].link[0]: %s -> %s: not a pair of IP addresses, or not from %s", i, l->local, l->remote,
+		 local);
+	return false;
 }
 
 static int open_lane(const struct sockaddr_storage *local, socklen_t len)
@@ -110,8 +105,9 @@ int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct
 	/* starts anywhere, but never below an earlier life's: the key changes with the boot id */
 	c->counter = 0;
 	c->fd[FTT_LOUD] = c->fd[FTT_QUIET] = -1;
-	if (!find_peers(c, cfg, err, err_len))
-		return -1;
+	for (uint32_t i = 0; i < cfg->n_peers; i++)
+		if (!ftt_channel_find_peer(c, i, err, err_len))
+			return -1;
 	if (!make_room(c)) {
 		snprintf(err, err_len, "commit channel: out of memory");
 		return -1;

@@ -64,6 +64,8 @@ struct ftt_channel {
 int ftt_channel_open(struct ftt_channel *c, const struct ftt_config *cfg, struct ftt_keyring *keyring, uint8_t worker,
 		     char *err, size_t err_len);
 void ftt_channel_close(struct ftt_channel *c);
+/* Finds a peer's place: commits leave from one address of ours, so all must be reached from that. False with a sentence. */
+bool ftt_channel_find_peer(struct ftt_channel *c, uint32_t i, char *err, size_t err_len);
 /*
  * Follows the role and the keys; a new commit_session makes new keys. Records not yet sent are dropped with the old ones. `version`: in which
  * to speak with the partner; 0: not at all, yet.

@@ -232,6 +232,7 @@ static int arm(struct ftt_liveness *l)
 static int wait_for_work(struct ftt_liveness *l)
 {
 	struct pollfd fds[2 + FTT_MAX_PEERS * FTT_MAX_LINKS];
+	uint32_t n_endpoints = l->n_endpoints;
 	int error = arm(l), n;
 	uint64_t ignored;
 
@@ -239,10 +240,10 @@ static int wait_for_work(struct ftt_liveness *l)
 		return error;
 	fds[0] = (struct pollfd){.fd = l->timer_fd, .events = POLLIN};
 	fds[1] = (struct pollfd){.fd = l->wake_fd, .events = POLLIN};
-	for (uint32_t i = 0; i < l->n_endpoints; i++)
+	for (uint32_t i = 0; i < n_endpoints; i++)
 		fds[2 + i] = (struct pollfd){.fd = l->endpoint[i].fd, .events = POLLIN};
 	pthread_mutex_unlock(&l->turn);
-	n = poll(fds, 2 + l->n_endpoints, -1);
+	n = poll(fds, 2 + n_endpoints, -1);
 	error = n < 0 && errno != EINTR ? errno : 0;
 	pthread_mutex_lock(&l->turn);
 	if (n <= 0)

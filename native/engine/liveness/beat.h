@@ -75,6 +75,7 @@ struct ftt_beat {
 /* A peer as the node sees it; the thread's own, but for what is atomic. */
 struct ftt_beat_node {
 	uint32_t n_links;
+	bool gone; /* in the thread's turn: neither spoken to nor heard */
 	struct {
 		struct ftt_endpoint *endpoint;
 		struct ftt_destination to;

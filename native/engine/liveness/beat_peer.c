@@ -137,7 +137,8 @@ void ftt_beat_send(struct ftt_liveness *l, bool all)
 	for (uint32_t k = 0; k < l->n_groups; k++)
 		any |= wanted[k] = atomic_exchange(&l->group[k]->send_now, false) || all;
 	for (uint32_t i = 0; any && i < l->n_peers; i++)
-		send_to(l, i, wanted, all);
+		if (!l->peer[i].gone)
+			send_to(l, i, wanted, all);
 }
 
 /* ---- receiving -------------------------------------------------------------------------------- */
@@ -313,7 +314,7 @@ static uint32_t find_peer(const struct ftt_liveness *l, const struct ftt_endpoin
 	uint32_t i;
 
 	for (i = 0; i < l->n_peers; i++)
-		if (!ftt_beat_check_place(m, l->cfg.cluster_id, l->cfg.peer[i].node_id, l->cfg.node_id) &&
+		if (!l->peer[i].gone && !ftt_beat_check_place(m, l->cfg.cluster_id, l->cfg.peer[i].node_id, l->cfg.node_id) &&
 		    m->link < l->peer[i].n_links && l->peer[i].link[m->link].endpoint == e)
 			break;
 	return i;

@@ -194,6 +194,68 @@ bool ftt_liveness_delay(struct ftt_liveness *l, uint32_t peer, int64_t *least_ns
 	return heard;
 }
 
+/* ---- peers ------------------------------------------------------------------------------------ */
+
+static const char *wrong_peer(const struct ftt_liveness *l, const struct ftt_peer_config *peer)
+{
+	const char *what = l->n_peers == FTT_MAX_PEERS ? "there were seven peers since the start: restart the daemon" : wrong_links(peer);
+
+	for (uint32_t i = 0; !what && i < l->n_peers; i++)
+		if (peer->node_id == l->cfg.node_id || (peer->node_id == l->cfg.peer[i].node_id && !l->peer[i].gone))
+			what = "the new peer has the name of another node";
+	return what;
+}
+
+/* In the thread's turn. What was opened for a peer that cannot be is closed: others would take it for theirs. */
+static int open_peer(struct ftt_liveness *l, const struct ftt_peer_config *peer, char *err, size_t err_len)
+{
+	uint32_t i = l->n_peers, endpoints = l->n_endpoints;
+
+	l->cfg.peer[i] = *peer;
+	l->peer[i] = (struct ftt_beat_node){0};
+	if (open_links(l, i, err, err_len)) {
+		for (uint32_t k = 0; k < l->n_groups; k++) {
+			l->group[k]->view[i].body_len = -1;
+			l->group[k]->n_peers = l->n_peers;
+		}
+		l->cfg.n_peers = l->n_peers;
+		return 0;
+	}
+	while (l->n_endpoints > endpoints) {
+		struct ftt_endpoint *e = &l->endpoint[--l->n_endpoints];
+
+		if (e->fd >= 0)
+			close(e->fd);
+		memset(e, 0, sizeof(*e));
+	}
+	return -1;
+}
+
+int ftt_liveness_add_peer(struct ftt_liveness *l, const struct ftt_peer_config *peer, char *err, size_t err_len)
+{
+	const char *what;
+	int failed = -1;
+
+	pthread_mutex_lock(&l->turn);
+	what = wrong_peer(l, peer);
+	if (what)
+		snprintf(err, err_len, "heartbeats: %s", what);
+	else
+		failed = open_peer(l, peer, err, err_len);
+	pthread_mutex_unlock(&l->turn);
+	ftt_liveness_wake(l);
+	return failed;
+}
+
+void ftt_liveness_part_with(struct ftt_liveness *l, uint32_t peer, bool gone)
+{
+	pthread_mutex_lock(&l->turn);
+	if (peer < l->n_peers)
+		l->peer[peer].gone = gone;
+	pthread_mutex_unlock(&l->turn);
+	ftt_liveness_wake(l);
+}
+
 /* ---- groups ----------------------------------------------------------------------------------- */
 
 /*
