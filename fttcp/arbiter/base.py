@@ -53,9 +53,9 @@ class ArbiterClient(Protocol):
     async def roll(self) -> Roll:
         """Return the record of the nodes."""
 
-    async def tell(self, peers: Sequence[str]) -> Roll:
+    async def tell(self, peers: Sequence[str], apart: bool) -> Roll:
         """Tell whom this node's file names. It is written anew in each life of the node: what an earlier one
-        sent then comes too late."""
+        sent then comes too late. ``apart``: see ``Members.tell``."""
 
     async def forget(self, node: str, by: str) -> Roll:
         """Take out what a dead node told, as somebody wants at node ``by``; see ``Members.forget``."""

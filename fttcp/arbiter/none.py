@@ -112,7 +112,7 @@ class NetworkArbiter:
         """There is no record: the two files have to agree."""
         return Roll()
 
-    async def tell(self, peers: Sequence[str]) -> Roll:
+    async def tell(self, peers: Sequence[str], apart: bool) -> Roll:
         """Nobody is there to be told."""
         return Roll()
 

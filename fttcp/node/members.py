@@ -1,8 +1,8 @@
 """Keeps the arbiter's record of the nodes and this node's file in agreement: told, looked at, kept on disk.
 
 What two alone may do for each other while the arbiter is away (``ownership/members.py``) rests on the order
-here: the machines cease to do it, what they granted is over, what the disk says is void, and only then is
-another node named to the arbiter.
+here: the machines cease to do it, what they granted is over, what the disk says is void, and only then is the
+arbiter told so, and of another node.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class MembersKeeper:
             self._changed.clear()
             peers = self._peers
             self._settle(await self._told(arbiter, peers))
-            hurry = bool(self._why) or self.known.named_by(self._node) != set(peers)
+            hurry = bool(self._why) or self.known.ends(self._node)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _HURRY_S if hurry else _LOOK_S)
 
@@ -101,21 +101,22 @@ class MembersKeeper:
         """Tell the arbiter whom the file names, and take in what it says; return why this node may own
         nothing, or ''."""
         try:
-            if self._kept.version and self._kept.named_by(self._node) != set(peers):
+            apart = self._kept.named_by(self._node) != set(peers) or self.known.ends(self._node)
+            if apart:
                 patience_ns = [group.machine.settings.patience_ns for group in self._groups.values()]
                 await asyncio.sleep(max(patience_ns, default=0) / 1e9)  # nothing else ends what was granted
                 await asyncio.to_thread(self._file.remove)
                 self._kept = Members()
-            roll = await arbiter.tell(peers)
+            roll = await arbiter.tell(peers, apart)
             if roll.members is None:
-                return "" if self.known.named_by(self._node) else "the arbiter has not answered yet"
+                return "" if self.known.version else "the arbiter has not told who the members are yet"
             self._learn(roll.members)
             if roll.members != self._kept and roll.members.named_by(self._node) == set(peers):
                 await asyncio.to_thread(self._file.save, roll.members)
                 self._kept = roll.members
         except OSError as error:
             return f"the record of the nodes cannot be kept on disk: {error}"
-        return roll.why
+        return roll.why or roll.members.refusal(self._node)
 
     def _learn(self, members: Members) -> None:
         if members == self.known:

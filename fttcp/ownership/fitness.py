@@ -30,7 +30,8 @@ class Fitness(State):
         said = peer.said
         if said is None or not said.ready:
             return Unfit.NOT_READY
-        if peer.gone or (self.settings.members is not None and not self.settings.members.named_by(peer.name)):
+        members = self.settings.members
+        if peer.gone or (members is not None and members.refusal(peer.name)):
             return Unfit.NO_MEMBER
         if self.version(peer) is None:
             return Unfit.RELEASE

@@ -223,7 +223,7 @@ class Settings:
         them grants, all others grant."""
         if len(self.peers) != 1:
             return False
-        return self.members is None or self.members.named_by(self.name) == set(self.peers)
+        return self.members is None or self.members.leaves_to(self.name) == set(self.peers)
 
     @property
     def patience_ns(self) -> int:
@@ -272,7 +272,7 @@ class Settings:
     def member(self) -> bool:
         """True if this node may own the group, as far as the record of the nodes says. What has no place
         there has no epochs."""
-        return self.members is None or bool(self.members.named_by(self.name))
+        return self.members is None or (self.members.version > 0 and not self.members.refusal(self.name))
 
     def place_of(self, name: str) -> int | None:
         """Return the place of a node; None: it has none, as far as is known."""

@@ -83,14 +83,15 @@ class ReplyKind(StrEnum):
 
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={
     "cluster": "c", "node": "n", "boot": "b", "counter": "q", "session": "s", "kind": "k",
-    "group": "g", "expected": "x", "wanted": "w", "peers": "p",
+    "group": "g", "expected": "x", "wanted": "w", "peers": "p", "apart": "a",
 }):  # fmt: skip
     """A node's request.
 
     ``boot``: random, one for each client's life; ``counter``: grows with each datagram of that life;
     ``session``: what the witness gave this client, 0 before. For STATUS, ``group`` is the name after
     which registers are listed. RENEW has its record in ``wanted``. ``peers``: whom the file of
-    the node names, for TELL; the one to FORGET, and by whom.
+    the node names, for TELL; the one to FORGET, and by whom. ``apart``:
+    see ``Members.tell``.
     """
 
     cluster: _Name
@@ -103,6 +104,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={
     expected: Record | None = None
     wanted: Record | None = None
     peers: Annotated[list[_Name], Meta(max_length=MOST_NODES - 1)] = []
+    apart: bool = False
 
 
 class Listed(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -76,6 +76,9 @@ def run(arbiter: Etcd | Witness, story: Callable[..., Awaitable[None]]) -> None:
     async def with_clients() -> None:
         clients = [await arbiter.open(node) for node in NODES]
         try:
+            for each in clients:
+                while not await each.check():
+                    pass
             await story(*clients)
         finally:
             for each in clients:
@@ -86,7 +89,7 @@ def run(arbiter: Etcd | Witness, story: Callable[..., Awaitable[None]]) -> None:
 
 async def told(client: ArbiterClient, *peers: str) -> Members:
     """What stands after this node has told; it must not be refused."""
-    roll = await client.tell(peers)
+    roll = await client.tell(peers, True)
     assert roll.members is not None and not roll.why, roll
     return roll.members
 
@@ -95,7 +98,7 @@ def test_who_is_named_by_nobody_takes_nothing_however_late_it_hears(arbiter: Etc
     async def story(alpha: ArbiterClient, beta: ArbiterClient, gamma: ArbiterClient) -> None:
         await told(alpha, "beta")
         await told(beta, "alpha")
-        refused = await gamma.tell(["alpha", "beta"])
+        refused = await gamma.tell(["alpha", "beta"], True)
         assert "no member's file names it" in refused.why
         solo = Record(1, "alpha", Ownership.SOLO)
         assert (await alpha.propose("web", None, solo)).outcome is Outcome.WON
@@ -103,8 +106,11 @@ def test_who_is_named_by_nobody_takes_nothing_however_late_it_hears(arbiter: Etc
         assert (await gamma.propose("mail", None, stranger)).outcome is Outcome.LOST
         assert (await told(alpha, "beta", "gamma")).names == NODES
         await told(gamma, "alpha", "beta")
+        early = await gamma.propose("mail", None, stranger)
+        assert early.outcome is Outcome.LOST, "beta may still leave its group to alpha"
+        await told(beta, "alpha")
         assert (await gamma.propose("mail", None, stranger)).outcome is Outcome.WON
-        blocked = await alpha.tell(["beta"])
+        blocked = await alpha.tell(["beta"], True)
         assert "gamma cannot be taken out" in blocked.why, "it has a group"
         pair = Record(2, "gamma", Ownership.PAIRED, "beta")
         assert (await gamma.propose("mail", stranger, pair)).outcome is Outcome.WON
@@ -128,11 +134,13 @@ def test_what_was_told_outlives_a_crash(arbiter: Etcd | Witness) -> None:
             pass
         assert roll.members == before
         after = await told(beta, "alpha", "gamma")
-        assert after.version == before.version + 1 and after.named_by("beta") == {"alpha", "gamma"}
-        again = await told(beta, "alpha", "gamma")
-        assert again == after, "what stands is not written again"
+        assert after.version > before.version and after.named_by("beta") == {"alpha", "gamma"}
+        stands = (
+            await beta.roll()
+        ).members  # the witness may have been told twice: the first answer was lost
+        assert stands == await told(beta, "alpha", "gamma"), "what stands is not written again"
         reborn = await arbiter.open("beta")
-        assert (await told(reborn, "alpha", "gamma")).version == after.version + 1, "but in another life"
+        assert (await told(reborn, "alpha", "gamma")).version > after.version, "but in another life"
         await reborn.close()
 
     run(arbiter, story)
@@ -143,7 +151,7 @@ def test_all_tell_at_once_and_each_is_heard(arbiter: Etcd | Witness) -> None:
         first = await told(clients[0], *NODES[1:])
         lists = [[other for other in NODES if other != node] for node in NODES]
         rolls = await asyncio.gather(
-            *(one.tell(peers) for one, peers in zip(clients, lists, strict=True) for _ in range(4))
+            *(one.tell(peers, True) for one, peers in zip(clients, lists, strict=True) for _ in range(4))
         )
         assert not any(roll.why or roll.members is None for roll in rolls)
         stands = (await clients[0].roll()).members

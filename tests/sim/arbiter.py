@@ -73,7 +73,7 @@ class Arbiter:
         if not self.world.cut_off("arbiter", node):
             self.world.later(self._delay(), lambda: answer(said))
 
-    def tell(self, node: str, place: tuple[int, int], peers: tuple[str, ...],
+    def tell(self, node: str, place: tuple[int, int], peers: tuple[str, ...], apart: bool,
              answer: Callable[[Members], None]) -> None:  # fmt: skip
         """As ``ask``, of the record of the nodes; ``place``: boot and number of the request."""
 
@@ -82,7 +82,7 @@ class Arbiter:
                 return
             self._told[node] = place
             try:
-                self.members = self.members.tell(node, peers, register.owners([self.entry.record]))
+                self.members = self.members.tell(node, peers, apart, register.owners([self.entry.record]))
                 self.world.note(f"arbiter: {node} names {', '.join(peers)}: {self.members}")
             except MembersError as error:
                 self.world.note(f"arbiter: {error}")

@@ -25,13 +25,13 @@ class Member(Host):
 
     def __init__(self, world: World, settings: Settings) -> None:
         self.file = settings.peers
-        self.kept = NOBODY
+        self.kept = self.known = NOBODY
         self.gone: frozenset[int] = frozenset()
-        self._asked = 0
+        self._asked = self._turn = 0
         super().__init__(world, settings)
 
     def boot(self) -> None:
-        self.gone = frozenset()
+        self.gone, self.known = frozenset(), self.kept
         self.settings = replace(self.settings, peers=self.file, members=self.kept)
         super().boot()
         self.prepare_to_tell()
@@ -71,30 +71,40 @@ class Member(Host):
         self.settings, self.gone = replace(self.settings, peers=slots), gone
 
     def prepare_to_tell(self) -> None:
-        """What the disk says is void before another thing is told; and what was granted is over by then."""
+        """What the disk says is void before this node tells that it is apart, and what it granted is over."""
         native = self.native
-        if self.kept.named_by(self.name) == set(self.file):
-            self.tell()
-            return
-        wait = int(self.settings.patience_ns / self.rate) + 1 if self.kept.version else 0
-        self.kept = NOBODY
-        self.world.later(wait if self.waits_before_telling else 0, lambda: self.soon(self.tell, native))
+        self._turn += 1
+        turn = self._turn
+        apart = self.kept.named_by(self.name) != set(self.file) or self.known.ends(self.name)
+        wait = int(self.settings.patience_ns / self.rate) + 1 if apart and self.waits_before_telling else 0
 
-    def tell(self) -> None:
+        def tell() -> None:
+            if turn == self._turn:
+                self.kept = NOBODY if apart else self.kept
+                self.tell(apart)
+
+        self.world.later(wait, lambda: self.soon(tell, native))
+
+    def tell(self, apart: bool) -> None:
         """Tell the arbiter, and look again later."""
-        native, named = self.native, self.file
+        native, named, turn = self.native, self.file, self._turn
         assert self.world.arbiter is not None
         self._asked += 1
 
         def answered(members: Members) -> None:
-            if self.native is native and self.file == named:
+            if self.native is native and turn == self._turn:
                 self.soon(lambda: self.learn(members), native)
 
-        if self.kept.named_by(self.name) in (set(), set(named)):
-            self.world.arbiter.tell(self.name, (self.boots, self._asked), named, answered)
-        self.world.later(LOOK, lambda: self.soon(self.tell, native))
+        self.world.arbiter.tell(self.name, (self.boots, self._asked), named, apart, answered)
+
+        def again() -> None:
+            if turn == self._turn:
+                self.prepare_to_tell()
+
+        self.world.later(LOOK, lambda: self.soon(again, native))
 
     def learn(self, members: Members) -> None:
+        self.known = members
         if members.named_by(self.name) == set(self.file):
             self.kept = members
         self.feed(ev.MembersKnown(members))

@@ -130,8 +130,9 @@ class Hasty(Member):
         self.prepare_to_tell()
 
     def learn(self, members: Members) -> None:
-        """Nor does it go by what the arbiter says."""
-        if members.named_by(self.name) == set(self.settings.peers):
+        """Nor does a machine that leaves a group to another one ever cease to."""
+        self.known = members
+        if not self.machine.settings.pair:
             super().learn(members)
 
 

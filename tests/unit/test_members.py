@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +29,7 @@ def test_a_node_gets_in_once_a_member_names_it_and_keeps_the_others_places() -> 
         PAIR.tell("gamma", ["alpha", "beta"])
     named = PAIR.tell("alpha", ["beta", "gamma"])
     joined = named.tell("gamma", ["alpha", "beta"])
-    assert joined.names == ("alpha", "beta", "gamma") and joined.refusal("gamma") == ""
+    assert joined.names == ("alpha", "beta", "gamma") and joined.named_by("gamma") == {"alpha", "beta"}
 
 
 def test_a_node_is_out_once_nobody_names_it_and_its_place_is_free() -> None:
@@ -72,25 +70,38 @@ def test_a_cluster_has_eight_nodes_at_most() -> None:
         record.tell("n0", NODES[1 : MOST_NODES + 1])
 
 
+def test_a_third_node_owns_nothing_before_both_that_were_alone_are_apart() -> None:
+    assert PAIR.leaves_to("alpha") == {"beta"} and PAIR.leaves_to("beta") == {"alpha"}
+    three = PAIR.tell("alpha", ["beta", "gamma"]).tell("gamma", ["alpha", "beta"])
+    assert three.leaves_to("beta") == set() and three.ends("beta")
+    assert "beta may not know yet" in three.refusal("gamma") and not three.refusal("alpha")
+    assert three.tell("beta", ["alpha"], apart=False).refusal("gamma"), "it still leaves things to alpha"
+    assert not three.tell("beta", ["alpha"]).refusal("gamma"), "whatever its file names"
+    assert not three.forget("beta", "alpha").refusal("gamma")
+
+
 deeds = st.lists(
-    st.tuples(st.sampled_from(NODES), st.sets(st.sampled_from(NODES), max_size=4), st.booleans()), max_size=30
+    st.tuples(
+        st.sampled_from(NODES), st.sets(st.sampled_from(NODES), max_size=4), st.booleans(), st.booleans()
+    ),
+    max_size=30,
 )
 
 
 @settings(deadline=None)
 @given(deeds, st.sets(st.sampled_from(NODES), max_size=2))
-def test_two_that_name_each_other_alone_are_alone_and_places_never_move(
-    todo: list[tuple[str, set[str], bool]], owners: set[str]
+def test_who_leaves_a_group_to_another_one_is_alone_with_it_and_places_never_move(
+    todo: list[tuple[str, set[str], bool, bool]], owners: set[str]
 ) -> None:
-    record = Members()
-    for by, peers, takes_out in todo:
+    """``may``: who may still go by what it once read, since nobody but itself has ended that."""
+    record, may = Members(), dict[str, str]()
+    for by, peers, takes_out, apart in todo:
         before = record
         try:
-            record = (
-                before.forget(by, min(peers, default=""), owners)
-                if takes_out
-                else before.tell(by, sorted(peers - {by}), owners)
-            )
+            if takes_out:
+                record = before.forget(by, min(peers, default=""), owners)
+            else:
+                record = before.tell(by, sorted(peers - {by}), apart, owners)
         except MembersError:
             continue
         assert record.version == before.version + 1
@@ -100,7 +111,10 @@ def test_two_that_name_each_other_alone_are_alone_and_places_never_move(
         for name in set(present).intersection(before.names):
             assert record.place(name) == before.place(name), name
         assert not owners.intersection(before.names).difference(record.names)
-        for one, other in combinations(present, 2):
-            if (record.named_by(one), record.named_by(other)) == ({other}, {one}):
-                told = {name for name in present if record.named_by(name)}
-                assert told == {one, other}, "a third may own the group while these leave it to each other"
+        if takes_out or apart:
+            may.pop(by, None)
+        may = {name: other for name, other in may.items() if name in present}
+        may |= {name: min(other) for name in present if (other := record.leaves_to(name))}
+        for name, other in may.items():
+            owning = {one for one in present if not record.refusal(one)}
+            assert owning <= {name, other}, f"a third may own what {name} leaves to {other}"

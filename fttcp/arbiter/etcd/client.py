@@ -117,9 +117,9 @@ class EtcdClient:
         """See ``ArbiterClient``."""
         return await self._of_roll(self._roll.read())
 
-    async def tell(self, peers: Sequence[str]) -> Roll:
+    async def tell(self, peers: Sequence[str], apart: bool) -> Roll:
         """See ``ArbiterClient``."""
-        return await self._of_roll(self._roll.tell(peers))
+        return await self._of_roll(self._roll.tell(peers, apart))
 
     async def forget(self, node: str, by: str) -> Roll:
         """See ``ArbiterClient``."""

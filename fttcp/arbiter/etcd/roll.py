@@ -48,13 +48,13 @@ class EtcdRoll:
         """Return what stands. Raises EtcdError."""
         return Roll((await self._read())[0])
 
-    async def tell(self, peers: Sequence[str]) -> Roll:
+    async def tell(self, peers: Sequence[str], apart: bool) -> Roll:
         """See ``ArbiterClient``. Raises EtcdError."""
         node = self._settings.node
         members = (await self._read())[0]
-        if self._told and members.named_by(node) == set(peers):
+        if self._told and members.named_by(node) == set(peers) and not (apart and members.ends(node)):
             return Roll(members)
-        roll = await self._change(lambda stands, owning: stands.tell(node, peers, owning))
+        roll = await self._change(lambda stands, owning: stands.tell(node, peers, apart, owning))
         self._told = not roll.why
         return roll
 

@@ -100,13 +100,16 @@ class WitnessClient:
         """See ``ArbiterClient``."""
         return await self._of_roll(Kind.ROLL)
 
-    async def tell(self, peers: Sequence[str]) -> Roll:
+    async def tell(self, peers: Sequence[str], apart: bool) -> Roll:
         """See ``ArbiterClient``."""
         if self._told == frozenset(peers):
             roll = await self._of_roll(Kind.ROLL)
-            if roll.members is None or roll.members.named_by(self._node) == self._told:
+            stands = roll.members
+            if stands is None or (
+                stands.named_by(self._node) == self._told and not (apart and stands.ends(self._node))
+            ):
                 return roll
-        roll = await self._of_roll(Kind.TELL, peers=list(peers))
+        roll = await self._of_roll(Kind.TELL, peers=list(peers), apart=apart)
         self._told = None if roll.members is None or roll.why else frozenset(peers)
         return roll
 

@@ -303,7 +303,7 @@ class Witness:
 def _rolled(members: Members, request: Request, owning: set[str]) -> Members:
     """Return the nodes' record after this request. Raises MembersError."""
     if request.kind is Kind.TELL:
-        return members.tell(request.node, request.peers, owning)
+        return members.tell(request.node, request.peers, request.apart, owning)
     if request.kind is Kind.FORGET:
         node, by, *_ = request.peers
         return members.forget(node, by, owning)
