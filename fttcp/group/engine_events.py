@@ -26,7 +26,7 @@ _INTRUSIONS = {
     Intrusion.REPLAY: "replay",
     Intrusion.AT_PEER: "the peer met a bad MAC, a replay or another cluster",
     Intrusion.VERSION: "another version of heartbeats: run one release on all nodes",
-    Intrusion.CLUSTER: "right key, another cluster, or another list of nodes",
+    Intrusion.CLUSTER: "right key, another cluster",
 }
 _LANE_REFUSALS = {
     LaneRefusal.GARBAGE: "no words of the bulk lane",

@@ -22,7 +22,7 @@ _STRANGE = {
     ),
     Intrusion.CLUSTER: (
         "wrong-cluster",
-        "heartbeats come that bear the key, but are of another cluster, group, or list of nodes",
+        "heartbeats come that bear the key, but are of another cluster",
         "node.cluster, the names of nodes and of groups must be the same in all files",
     ),
     Intrusion.VERSION: (

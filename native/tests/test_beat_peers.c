@@ -188,6 +188,8 @@ static void test_a_peer_is_added_parted_with_and_back(void)
 	ftt_beat_status(a.beat, &status);
 	CHECK_EQ(status.peer_alive, 1);
 
+	CHECK_EQ(fake_drain(&a, FTT_EV_INTRUSION), 0); /* that it spoke before it was named, and after */
+
 	ftt_liveness_part_with(a.beat->node, 1, false);
 	wait_body_of(&c, 0, "still there");
 	wait_body_of(&a, 1, "unheard");

@@ -320,6 +320,15 @@ static uint32_t find_peer(const struct ftt_liveness *l, const struct ftt_endpoin
 	return i;
 }
 
+/* A node of our cluster speaks to us, and we do not name it: it is to come, or was parted with. */
+static bool is_unnamed(const struct ftt_liveness *l, const struct ftt_beat_msg *m)
+{
+	for (uint32_t i = 0; i < l->n_peers; i++)
+		if (!l->peer[i].gone && l->cfg.peer[i].node_id == m->node_id)
+			return false;
+	return m->node_id != l->cfg.node_id && !ftt_beat_check_place(m, l->cfg.cluster_id, m->node_id, l->cfg.node_id);
+}
+
 static bool lives_for_any(const struct ftt_liveness *l, uint32_t peer)
 {
 	for (uint32_t k = 0; k < l->n_groups; k++)
@@ -365,7 +374,9 @@ static void hear(struct ftt_liveness *l, struct ftt_endpoint *e, uint8_t *datagr
 	}
 	/* Made with our key but out of place or out of time: someone sends on what he has recorded. */
 	i = find_peer(l, e, &m);
-	if (i < l->n_peers)
+	if (is_unnamed(l, &m))
+		news = FTT_BEAT_UNPROVEN;
+	else if (i < l->n_peers)
 		news = ftt_beat_admit(&l->peer[i].known, &m, l->cfg.boot_id, lives_for_any(l, i));
 	if (news == FTT_BEAT_REPLAY) {
 		FTT_BEAT_COUNT_ALL(l, beats_replay, 1);
