@@ -297,13 +297,14 @@ class Health:
         self._verdict.closed = True
         self._later(None)
         self._workers.forget()
-        await self._rounds.leave(self)
+        looked_at = await self._rounds.leave(self)
         for prober in self._probers:
             await prober.close()
         await self._server.stop()
         await self._readiness.close()
         await self._hooks.close()
-        self._sampler.close()
+        if not looked_at:  # else a thread that is stuck has its sockets
+            self._sampler.close()
 
     # ------------------------------------------------------------------ what the server tells
 
@@ -385,11 +386,16 @@ class Health:
         sample = self._sampler.sample(pids, progress, facts)
         if not weighs and (progress, sample, self._sampler.blind) == self._calm:
             return None
-        seen = self._read_resources(pids, facts) if weighs else None
+        seen: _Resources | Exception | None = None
+        if weighs:
+            try:
+                seen = self._read_resources(pids, facts)
+            except Exception as error:  # whether it hangs is known all the same
+                seen = error
         return partial(self._conclude, pids, progress, sample, seen)
 
     def _conclude(
-        self, pids: Sequence[int], progress: Progress, sample: Sample, seen: _Resources | None
+        self, pids: Sequence[int], progress: Progress, sample: Sample, seen: _Resources | Exception | None
     ) -> None:
         if pids != self._server.pids or progress is not self._progress or not self._listening:
             return
@@ -399,7 +405,9 @@ class Health:
         self._conclude_progress(finding)
         calm = finding is None and sample.unread is None and not progress.doubtful
         self._calm = (progress, sample, self._sampler.blind) if calm else None
-        if seen is not None:
+        if isinstance(seen, Exception):
+            self.look_failed(seen)
+        elif seen is not None:
             self._conclude_resources(seen)
             self._on_unheard(seen.unheard)
 

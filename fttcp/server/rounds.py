@@ -1,4 +1,4 @@
-"""Looks at the servers of all groups of a node: in common rounds, in one thread, each thing once.
+"""Looks at the servers of all groups of a node: in common rounds, each in one thread, each thing once.
 
 Many groups may have one server. And a thread that is begun for each look of each group costs the loop that
 decides more than the look.
@@ -7,12 +7,16 @@ decides more than the look.
 from __future__ import annotations
 
 import asyncio
+import math
+import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 _RETRY_S = 1.0
+_STUCK_S = 5.0
+"""A look that takes longer is stuck: /proc waits for a process that the kernel holds."""
 _SHARE = 10
 """Between two looks at a server passes at least so many times the duration of one."""
 
@@ -59,6 +63,8 @@ class Rounds:
         """Or one has left."""
         self._looking = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._stuck: set[Looked] = set()
+        """Looks at these have not ended; nobody else looks at them meanwhile."""
 
     def join(self, server: Looked) -> None:
         """Look at it from now on."""
@@ -67,22 +73,23 @@ class Rounds:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def leave(self, server: Looked) -> None:
-        """Look at it no more; nothing of it is being looked at when this returns."""
+    async def leave(self, server: Looked) -> bool:
+        """Look at it no more; return whether it is being looked at still, by a thread that is stuck."""
         self._due_s.pop(server, None)
         self._joined.set()
         async with self._looking:
-            pass
+            return server in self._stuck
 
     async def _run(self) -> None:
         while self._due_s:
             self._joined.clear()
-            wait_s = max(0.0, min(self._due_s.values()) - time.monotonic())
+            free = (due_s for server, due_s in self._due_s.items() if server not in self._stuck)
+            wait_s = max(0.0, min(free, default=math.inf) - time.monotonic())
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout(None if wait_s == math.inf else wait_s):
                     await self._joined.wait()
             now_s = time.monotonic()
-            due = [server for server, due_s in self._due_s.items() if due_s <= now_s]
+            due = [one for one, due_s in self._due_s.items() if due_s <= now_s and one not in self._stuck]
             async with self._looking:
                 try:
                     await self._look_at(due, now_s)
@@ -106,32 +113,91 @@ class Rounds:
                 looks.append((server, look))
         if not looks:
             return
-        for server, seen, took_s in await asyncio.to_thread(_look_at_all, looks):
-            if server not in self._due_s:
-                continue
-            after_s = time.monotonic() + _SHARE * took_s
-            try:
-                if isinstance(seen, Exception):
-                    raise seen
-                if seen is not None:
-                    seen()
-            except Exception as error:
-                server.look_failed(error)
-                after_s += _RETRY_S
-            self._due_s[server] = max(self._due_s[server], after_s)
+        found = _Round(looks, self._returned)
+        while (seen := await found.next()) is not None:
+            self._conclude(*seen)
+        for server in found.unseen:
+            if server is found.stuck:
+                self._stuck.add(server)
+                server.look_failed(TimeoutError(f"a look at it has not ended after {_STUCK_S:g} s"))
+            elif server in self._due_s:
+                self._due_s[server] = time.monotonic()
 
+    def _returned(self, server: Looked) -> None:
+        """A look that was stuck has ended."""
+        self._stuck.discard(server)
+        self._joined.set()
 
-def _look_at_all(
-    looks: Sequence[tuple[Looked, Look]],
-) -> list[tuple[Looked, Conclusion | Exception | None, float]]:
-    """In a thread."""
-    facts, found = Facts(), []
-    for server, look in looks:
-        begun_s = time.monotonic()
-        seen: Conclusion | Exception | None
+    def _conclude(self, server: Looked, seen: Conclusion | Exception | None, took_s: float) -> None:
+        if server not in self._due_s:
+            return
+        after_s = time.monotonic() + _SHARE * took_s
         try:
-            seen = look(facts)
+            if isinstance(seen, Exception):
+                raise seen
+            if seen is not None:
+                seen()
         except Exception as error:
-            seen = error
-        found.append((server, seen, time.monotonic() - begun_s))
-    return found
+            server.look_failed(error)
+            after_s += _RETRY_S
+        self._due_s[server] = max(self._due_s[server], after_s)
+
+
+_Seen = tuple[Looked, Conclusion | Exception | None, float]
+
+
+class _Round:
+    """Looks in a thread of its own. One that waits in the kernel for ever keeps neither the process from
+    ending nor the next round from beginning."""
+
+    def __init__(self, looks: Sequence[tuple[Looked, Look]], returned: Callable[[Looked], None]) -> None:
+        """``returned``: called in the loop when the look that was stuck has ended after all. Raises
+        RuntimeError if no thread can be had."""
+        self.unseen = [server for server, _ in looks]
+        """Those about whom nothing is concluded yet, in their order."""
+        self.stuck: Looked | None = None
+        """At whom the thread was looking when it was given up."""
+        self._at: Looked | None = None
+        self._turn = threading.Lock()
+        self._given_up = False
+        self._loop, self._returned = asyncio.get_running_loop(), returned
+        self._seen: asyncio.Queue[_Seen] = asyncio.Queue()
+        threading.Thread(target=self._look_at_all, args=(looks,), name="looks", daemon=True).start()
+
+    async def next(self) -> _Seen | None:
+        """Return what was seen next; None: there is no more, or the thread is given up."""
+        if not self.unseen:
+            return None
+        try:
+            async with asyncio.timeout(_STUCK_S):
+                seen = await self._seen.get()
+        except TimeoutError:
+            with self._turn:
+                self._given_up, self.stuck = True, self._at
+            return None
+        self.unseen.remove(seen[0])
+        return seen
+
+    def _take(self, seen: _Seen) -> None:
+        if seen[0] is self.stuck:
+            self._returned(seen[0])
+        else:
+            self._seen.put_nowait(seen)
+
+    def _look_at_all(self, looks: Sequence[tuple[Looked, Look]]) -> None:
+        """In the thread."""
+        facts = Facts()
+        for server, look in looks:
+            with self._turn:
+                if self._given_up:
+                    return
+                self._at = server
+            begun_s = time.monotonic()
+            seen: Conclusion | Exception | None
+            try:
+                seen = look(facts)
+            except Exception as error:
+                seen = error
+            found = (server, seen, time.monotonic() - begun_s)
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._take, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
@@ -233,21 +234,50 @@ def test_a_round_that_cannot_begin_is_told_and_tried_again(monkeypatch: pytest.M
     """No thread can be had when there are too many processes: just when looks matter."""
 
     async def test() -> None:
-        rounds, server, real = Rounds(), Server([]), asyncio.to_thread
+        rounds, server, real = Rounds(), Server([]), threading.Thread.start
         tried: list[int] = []
 
-        async def to_thread(*args: Any) -> Any:
+        def start(thread: threading.Thread) -> None:
             tried.append(1)
             if len(tried) == 2:
                 raise RuntimeError("can't start new thread")
-            return await real(*args)
+            real(thread)
 
         monkeypatch.setattr("fttcp.server.rounds._RETRY_S", 0.0)
-        monkeypatch.setattr(asyncio, "to_thread", to_thread)
+        monkeypatch.setattr(threading.Thread, "start", start)
         rounds.join(server)
         await until(lambda: server.looks >= 3)
         assert server.errors == ["can't start new thread"]
         await rounds.leave(server)
+
+    run(test)
+
+
+def test_a_look_that_is_stuck_hinders_no_other_one_and_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc waits for a process whose memory the kernel has locked."""
+
+    class Stuck(Server):
+        held = threading.Event()
+
+        def look(self, facts: Facts) -> Conclusion | None:
+            self.held.wait()
+            return super().look(facts)
+
+    async def test() -> None:
+        monkeypatch.setattr("fttcp.server.rounds._STUCK_S", 0.05)
+        rounds, facts = Rounds(), list[Facts]()
+        stuck, other = Stuck(facts), Server(facts)
+        rounds.join(stuck)
+        rounds.join(other)
+        await until(lambda: other.looks >= 3)
+        assert stuck.errors == ["a look at it has not ended after 0.05 s"] and stuck.looks == 0
+        assert await rounds.leave(stuck), "its thread is there still"
+        assert not await rounds.leave(other)
+        rounds.join(stuck)
+        stuck.held.set()
+        await until(lambda: stuck.looks >= 2)
+        assert len(stuck.errors) == 1
+        assert not await rounds.leave(stuck)
 
     run(test)
 

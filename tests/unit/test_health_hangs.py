@@ -201,6 +201,25 @@ def test_a_server_that_can_never_go_on_is_hung(tmp_path: Path, code: str) -> Non
     judge(tmp_path, code, feed=feed)
 
 
+def test_a_hang_is_found_though_the_server_cannot_be_weighed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernel does not tell of listen queues says nothing of whether it hangs."""
+
+    def broken() -> int:
+        raise ValueError("no TcpExt")
+
+    monkeypatch.setattr("fttcp.server.resources.listen_overflows", broken)
+
+    async def feed(server: Watched, sock: socket.socket) -> None:
+        sock.sendall(b"is anybody there?")
+        await until(lambda: server.failed(Cause.SERVER_HUNG))
+        assert {"why": "ValueError: no TcpExt"} in server.told("health-failed")
+
+    weighs_at_each_look = HealthSection(resources_interval_ms=1)
+    judge(tmp_path, MUTEX, settings=weighs_at_each_look, feed=feed)
+
+
 def test_a_worker_process_that_hangs_is_found_among_others(tmp_path: Path) -> None:
     async def feed(server: Watched, sock: socket.socket) -> None:
         with await asyncio.to_thread(client, sock.getpeername()[1]) as other:
