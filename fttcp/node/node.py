@@ -30,7 +30,6 @@ from fttcp.group.secrets import Secrets
 from fttcp.group.servers import make_caretaker
 from fttcp.network.kernel import KernelError
 from fttcp.network.network import NetworkSetup
-from fttcp.network.record import RECORD
 from fttcp.network.rules import GroupNet, RulesError
 from fttcp.node.adapters import AdapterKeeper
 from fttcp.node.arbiters import arbiter_settings, change_keys
@@ -47,11 +46,11 @@ from fttcp.node.assembly import (
 from fttcp.node.housekeeping import Housekeeper
 from fttcp.node.maintenance import MaintenanceFile
 from fttcp.node.members import MembersKeeper
-from fttcp.node.ownfiles import OwnFiles, Restore
+from fttcp.node.ownfiles import OwnFiles, own_files
 from fttcp.node.reload import Plan, compare
 from fttcp.node.room import Room
 from fttcp.node.roster import Roster
-from fttcp.node.rundir import PID_FILE, BusyError, Lock, only_one
+from fttcp.node.rundir import BusyError, Lock, only_one
 from fttcp.ownership import events as ev
 from fttcp.ownership.pair import PairMachine
 from fttcp.planes.error import EngineError
@@ -59,7 +58,6 @@ from fttcp.planes.liveness import Liveness
 from fttcp.planes.mirror import MirrorProbe
 from fttcp.report.notify import NotifyError
 from fttcp.report.reporting import Reporting
-from fttcp.server.process import RECORD as SERVERS_RECORD
 from fttcp.wire import clock
 from fttcp.wire.errors import WireError
 from fttcp.wire.keyfile import KeyRing
@@ -137,7 +135,8 @@ class Node:
         try:
             async with self._changing:
                 await self._start()
-            files = OwnFiles(self._config.run_dir, self._own_files(lock), self._history)
+            own = own_files(lock, self._config.socket_path, self._frontend, self._network, self._groups)
+            files = OwnFiles(self._config.run_dir, own, self._history)
             self._spawn(files.keep())
             self._frontend.ready()
             await stop.wait()
@@ -152,27 +151,6 @@ class Node:
             await self._take_down()
             if files is not None:
                 files.close()
-
-    def _own_files(self, lock: Lock) -> list[tuple[str, Restore]]:
-        """What there must be in the run directory, and what makes it again."""
-
-        async def pid_file() -> bool:
-            return lock.restore()
-
-        async def network() -> bool:
-            return await self._network.restore_record()
-
-        async def servers() -> bool:
-            health = [group.server for group in self._groups.values() if group.server is not None]
-            restored = [one.restore_record() for one in health]
-            return any(restored)
-
-        return [
-            (PID_FILE, pid_file),
-            (self._config.socket_path.name, self._frontend.restore_socket),
-            (RECORD, network),
-            (SERVERS_RECORD, servers),
-        ]
 
     # ------------------------------------------------------------------ up
 

@@ -9,10 +9,16 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from fttcp.face.frontend import Frontend
+from fttcp.group.group import GroupRuntime
+from fttcp.network.network import NetworkSetup
+from fttcp.network.record import RECORD
+from fttcp.node.rundir import PID_FILE, Lock
 from fttcp.report.events import History
+from fttcp.server.process import RECORD as SERVERS_RECORD
 
 _IN_MOVED_FROM, _IN_DELETE, _IN_DELETE_SELF, _IN_MOVE_SELF = 0x40, 0x200, 0x400, 0x800
 _GONE = _IN_MOVED_FROM | _IN_DELETE | _IN_DELETE_SELF | _IN_MOVE_SELF
@@ -24,6 +30,30 @@ _AGAIN_S = 5.0
 
 Restore = Callable[[], Awaitable[bool]]
 """Makes some file again if it is gone, and says whether it was."""
+
+
+def own_files(
+    lock: Lock, socket: Path, frontend: Frontend, network: NetworkSetup, groups: Mapping[str, GroupRuntime]
+) -> list[tuple[str, Restore]]:
+    """Return what there must be in the run directory, and what makes it again."""
+
+    async def pid_file() -> bool:
+        return lock.restore()
+
+    async def network_record() -> bool:
+        return await network.restore_record()
+
+    async def servers() -> bool:
+        health = [group.server for group in groups.values() if group.server is not None]
+        restored = [one.restore_record() for one in health]
+        return any(restored)
+
+    return [
+        (PID_FILE, pid_file),
+        (socket.name, frontend.restore_socket),
+        (RECORD, network_record),
+        (SERVERS_RECORD, servers),
+    ]
 
 
 class OwnFiles:
