@@ -245,6 +245,9 @@ def _require(group: GroupRuntime, refusal: Refusal | None) -> None:
     if group.fenced:
         why = f"group {group.name}: it is fenced and takes no orders any more: restart the daemon"
         raise RequestError(why, "fenced", group=group.name)
+    if not group.started:
+        why = f"group {group.name}: it has not started yet and takes no orders: `fttcp status` tells why"
+        raise RequestError(why, "not-started", group=group.name)
     if refusal is not None:
         word = refusal.name.lower().replace("_", "-")
         why = f"group {group.name}: {group.why_not(refusal)}"

@@ -140,14 +140,14 @@ class GroupRuntime:
         self._orders = Orders(
             self, self._saying, self._ownership, self._last_words, self._takeovers, self._late, self.fail
         )
-        self._started = self._closed = False
+        self.started = self._closed = False
 
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
         """Start the engine and the machine. Raises EngineError."""
         self.engine.start()
-        self._started = True
+        self.started = True
         self._loop.add_reader(self.engine.event_fd(), self._drain)
         self.feed(ev.Started())
         if self.mirror is not None:
@@ -155,7 +155,7 @@ class GroupRuntime:
 
     def stop(self) -> None:
         """Ask for the end of this node's role; ``finished`` is set when it is given up."""
-        if not self._started:  # there is nothing to give up
+        if not self.started:  # there is nothing to give up
             self.finished.set()
         self.feed(ev.StopRequested())
 
@@ -256,7 +256,7 @@ class GroupRuntime:
     def feed(self, event: ev.Event) -> list[do.Command]:
         """Let the machine see an event, after those of the engine that wait; return its commands. Before the
         start nothing is taken in: who starts a group tells it then how things stand."""
-        if not self._started:
+        if not self.started:
             return []
         self._drain()
         return self._step(event)

@@ -234,10 +234,12 @@ class Node:
     async def _begin_late(self, group: GroupRuntime) -> None:
         await group.stored.read.wait()
         async with self._changing:
-            if self._groups.get(group.name) is not group:
+            if self._groups.get(group.name) is not group or group.finished.is_set():
                 return
             try:
                 await self._start_group(group.name)
+                section = next(one for one in self._config.group if one.name == group.name)
+                self._configure(group, self._config, section, self._secrets)  # it may have changed meanwhile
             except START_ERRORS as error:
                 group.fail(str(error))
 

@@ -12,10 +12,12 @@ static void test_a_disk_that_hangs_is_told_of(void)
 		begin_one(&small);
 		turn(&p);
 		pthread_mutex_lock(&disk);
+		now += BOUND_NS + 1; /* before it had nothing to do: that is no trouble */
 		ask(&p, CLIENT, "one");
+		turn(&p);
 		now += BOUND_NS;
 		turn(&p);
-		CHECK(!p.n_passed && !p.worker.stored->trouble);
+		CHECK(!p.n_passed && !p.worker.stored->trouble && !p.news[FTT_STORED_TROUBLE]);
 		now++;
 		turn(&p);
 		CHECK(p.worker.stored->trouble == ETIMEDOUT && p.news[FTT_STORED_TROUBLE] == 1);
@@ -62,6 +64,34 @@ static void hear_backup(void)
 	turn(&b);
 	carry(&b, &p);
 	turn(&p);
+}
+
+/* What a backup has no room for is asked for again now and then, and not all the time. */
+static void test_a_backup_that_takes_no_more_rests(void)
+{
+	static uint8_t reply[60000], note[FTT_STORED_NOTE_MAX];
+	struct ftt_stored_note x = {.kind = FTT_STORED_ANSWERED, .reply = reply, .reply_len = sizeof(reply)};
+	enum ftt_lane_answer answer;
+
+	begin_pair(&usual);
+	settle();
+	pthread_mutex_lock(&disk);
+	do {
+		x.number++;
+		memcpy(x.name, &x.number, sizeof(x.number));
+		answer = ftt_stored_message(&b.worker, FTT_LANE_STORED, note, ftt_stored_put(note, &x));
+	} while (answer == FTT_LANE_TAKEN);
+	CHECK_EQ(answer, FTT_LANE_NOT_NOW);
+	turn(&b);
+	CHECK(!b.resumed);
+	ftt_stored_sweep(&b.worker);
+	CHECK(b.resumed);
+	pthread_mutex_unlock(&disk);
+	await_disk(&b);
+	CHECK_EQ(ftt_stored_message(&b.worker, FTT_LANE_STORED, note, ftt_stored_put(note, &x)), FTT_LANE_TAKEN);
+	await_disk(&b);
+	end(&p);
+	end(&b);
 }
 
 /* Its own disk is not waited for while the backup's has all. */
@@ -231,6 +261,7 @@ int main(void)
 	CHECK(woken_fd >= 0);
 	test_a_disk_that_hangs_is_told_of();
 	test_what_is_in_memory_only_is_no_trouble();
+	test_a_backup_that_takes_no_more_rests();
 	test_a_backup_that_does_not_store_holds_nothing_up();
 	test_a_primary_whose_disk_hangs();
 	test_a_backup_whose_disk_is_full();

@@ -95,6 +95,36 @@ def test_a_group_that_comes_later_is_read_of_beside_the_loop() -> None:
     assert steps == [("load", False), "server", "engine", ev.MaintenanceChanged(3), "how adapters stand"]
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_group_that_had_to_wait_goes_by_the_file_as_it_is_then(ends: bool, tmp_path: Path) -> None:
+    """What was read again while it waited it could not take in. A daemon that ends starts none any more."""
+    steps: list[object] = []
+
+    async def play() -> None:
+        group = SimpleNamespace(
+            name="web", stored=SimpleNamespace(read=asyncio.Event()), finished=asyncio.Event()
+        )
+        node: Any = Node.__new__(Node)
+        node._config, node._secrets, node._groups = config_in(tmp_path), None, {"web": group}
+        node._changing, waiting = asyncio.Lock(), []
+
+        async def start(name: str) -> None:
+            steps.append("started")
+
+        node._spawn, node._start_group = waiting.append, start
+        node._configure = lambda group, config, section, secrets: steps.append(section)
+        await node._begin("web")
+        assert waiting and not steps
+        if ends:
+            group.finished.set()
+        node._config = config_in(tmp_path)
+        group.stored.read.set()
+        await waiting[0]
+        assert steps == ([] if ends else ["started", node._config.group[0]])
+
+    asyncio.run(play())
+
+
 @pytest.mark.parametrize("fails", ["epochs", "lockstep"])
 def test_no_engine_is_left_open_by_a_group_that_cannot_come(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -188,6 +188,18 @@ def test_orders_in_maintenance_and_to_a_fenced_group_tell_why(tmp_path: Path) ->
     scene(tmp_path, play)
 
 
+def test_orders_to_a_group_that_waits_for_its_start_tell_so(tmp_path: Path) -> None:
+    """It takes in nothing before: an order would be lost."""
+
+    async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
+        alpha.started = False
+        for order in ("switchover", "failover", "pause", "resume"):
+            assert failure(await tool(order, "web", "--json"))["reason"] == "not-started"
+        alpha.started = True
+
+    scene(tmp_path, play)
+
+
 def test_what_is_not_done_in_time_has_an_exit_status_of_its_own(tmp_path: Path) -> None:
     async def play(tool: Tool, face: Frontend, alpha: GroupRuntime, beta: GroupRuntime) -> None:
         beta.feed = lambda event: []  # type: ignore[method-assign]  # it does not answer the offer

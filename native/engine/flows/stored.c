@@ -269,10 +269,11 @@ static void look_at_disk(struct ftt_worker *w, uint64_t now_ns)
 	uint64_t there = ftt_segments_there(s->t.segments);
 	int trouble = ftt_segments_trouble(s->t.segments);
 
-	if (there != s->there || there >= s->t.given) {
+	if (there != s->there || !s->busy) { /* or what it is to store came since */
 		s->there = there;
 		s->moved_ns = now_ns;
 	}
+	s->busy = there < s->t.given;
 	if (!trouble && now_ns - s->moved_ns > w->e->cfg.policy.detach_after_ns)
 		trouble = ETIMEDOUT;
 	if (trouble == s->trouble)
@@ -307,6 +308,10 @@ void ftt_stored_sweep(struct ftt_worker *w)
 	ftt_replies_expire(&s->t, ftt_stored_now_s(s, ftt_now_ns()));
 	if (s->full && ftt_replies_room(&s->t, s->t.cfg.bytes / 8, false))
 		s->full = false;
+	if (s->refused) { /* not with each turn: while the disk takes nothing it would be refused at once */
+		s->refused = false;
+		ftt_lane_resume(&w->lane, 0);
+	}
 }
 
 void ftt_stored_turn(struct ftt_worker *w, uint64_t now_ns)
@@ -314,10 +319,6 @@ void ftt_stored_turn(struct ftt_worker *w, uint64_t now_ns)
 	if (!w->stored)
 		return;
 	look_at_disk(w, now_ns);
-	if (w->stored->refused) {
-		w->stored->refused = false;
-		ftt_lane_resume(&w->lane, 0);
-	}
 	ftt_stored_say(w);
 	ftt_stored_pump(w);
 	look_at_backup(w, now_ns);

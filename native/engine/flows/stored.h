@@ -20,6 +20,7 @@ struct ftt_stored {
 	int trouble;      /* errno, as it was told; ETIMEDOUT: it does not answer */
 	uint64_t there;   /* what was stored when it got on last, and when that was */
 	uint64_t moved_ns;
+	bool busy;        /* it had something to store when it was looked at last */
 	struct ftt_stored_pair pair; /* primary: of the backup */
 	/* backup: of the primary's notes, by our numbers and by its own */
 	uint64_t mine, theirs;           /* the last one */

@@ -50,10 +50,17 @@ static int list_segments(struct ftt_segment_files *f)
 			close(fd);
 		return error;
 	}
-	for (const struct dirent *one; !error && (one = readdir(at));) {
+	while (!error) {
+		const struct dirent *one;
 		uint64_t serial;
 		char name[NAME_LEN + 1];
 
+		errno = 0;
+		one = readdir(at);
+		if (!one) {
+			error = errno; /* 0 at the end */
+			break;
+		}
 		if (sscanf(one->d_name, "stored-%16" SCNx64, &serial) != 1)
 			continue;
 		snprintf(name, sizeof(name), NAME, serial);
