@@ -12,10 +12,12 @@ import pwd
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from lab.errors import LabError
@@ -46,6 +48,7 @@ def become_root(what: str = "the lab", name: str | None = None) -> None:
     not allow it."""
     if os.geteuid() == 0:
         return
+    _take_place(LABS)
     init = _init_of(name) if name else None
     try:
         if init is None:
@@ -75,6 +78,15 @@ def in_child(do: Callable[[], None]) -> None:
         os.waitpid(child, 0)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _take_place(labs: Path) -> None:
+    """Labs are kept where nobody else writes: in /tmp another user may have made a directory of that name."""
+    with suppress(FileExistsError):
+        labs.mkdir()
+    found = labs.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise LabError(f"{labs}: it is not this user's directory; have it removed, or set XDG_RUNTIME_DIR")
 
 
 def _init_of(lab: str) -> int | None:
