@@ -463,9 +463,9 @@ class GroupRuntime:
         return base | {"ready": is_ready(base)}
 
     def links_up(self, name: str) -> list[int]:
-        """Return the links on which this group hears a peer."""
-        peer = next(one.index for one in self.machine.view.named if one.name == name)
-        return [] if self._closed else bits(self.engine.status().links_up[peer])
+        """Return the links on which this group hears a peer; none of one that it does not know (yet)."""
+        peer = next((one.index for one in self.machine.view.named if one.name == name), None)
+        return [] if self._closed or peer is None else bits(self.engine.status().links_up[peer])
 
     def connections(self, limit: int, with_closed: bool = True) -> Iterable[dict[str, Any]]:
         """See ``Engine.flows``."""
