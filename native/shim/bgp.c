@@ -4,7 +4,8 @@
  *
  * A router sends a table in pieces, each as large as the table is by then, and packs what it passes on as it has come. Both depend on
  * when it reads, so two copies pack otherwise. One that asks poll() not to wait has work left: it is not told of its peers, for
- * BUSY_NS at most. When it has waited it may read one message of each peer, and no more until it waits again.
+ * BUSY_NS at most. When it has waited it may read one message of each peer, and no more until it waits again. One that asks for a single
+ * descriptor is told the truth: BIRD asks so, before it ends a session, whether its peer has said something.
  *
  * This is for servers that wait with poll(), and whose sockets do not block.
  */
@@ -21,8 +22,8 @@
 #define BUSY_NS 1000000000ll
 
 static _Atomic bool routes; /* this process has had a peer */
-static _Thread_local uint32_t turn __attribute__((tls_model("initial-exec"))); /* waits with poll() so far; 0: this thread never did */
-static _Thread_local int64_t waited_ns __attribute__((tls_model("initial-exec")));
+static _Thread_local uint32_t turn __attribute__((tls_model("initial-exec"))); /* how often poll() told of peers; 0: this thread never asked */
+static _Thread_local int64_t told_ns __attribute__((tls_model("initial-exec"))); /* ... and when it last did */
 
 static int64_t now_ns(void)
 {
@@ -35,7 +36,7 @@ static int64_t now_ns(void)
 /* Peers have waited for long enough. */
 static bool is_late(void)
 {
-	return now_ns() - waited_ns > BUSY_NS;
+	return now_ns() - told_ns > BUSY_NS;
 }
 
 static bool makes_sense(const struct shim_bgp *b, unsigned length)
@@ -77,15 +78,18 @@ static size_t advance(struct shim_bgp *b, const uint8_t *bytes, size_t n)
 
 void shim_bgp_took(uint32_t slot, const void *bytes, size_t n)
 {
-	struct shim_bgp *b = &shim_slots[slot].bgp;
+	struct shim_bgp b = shim_slots[slot].bgp; /* of its own: threads that read at once shall not get beyond its ends */
 	const uint8_t *from = bytes;
 
 	if (!bytes) /* they are in several places */
-		b->state = SHIM_NO_BGP;
-	for (size_t part; n && b->state != SHIM_NO_BGP; from += part, n -= part)
-		part = advance(b, from, n);
-	if (b->state == SHIM_BGP)
+		b.state = SHIM_NO_BGP;
+	for (size_t part; n && b.state != SHIM_NO_BGP; from += part, n -= part)
+		part = advance(&b, from, n);
+	if (b.state == SHIM_BGP)
 		atomic_store_explicit(&routes, true, memory_order_relaxed);
+	if (!b.have)
+		b.turn = turn;
+	shim_slots[slot].bgp = b;
 }
 
 bool shim_bgp_waits(uint32_t slot, int fd, int flags)
@@ -95,22 +99,17 @@ bool shim_bgp_waits(uint32_t slot, int fd, int flags)
 
 ssize_t shim_bgp_read(uint32_t slot, int fd, void *to, size_t n, int flags)
 {
-	struct shim_bgp *b = &shim_slots[slot].bgp, ahead = *b;
+	struct shim_bgp ahead = shim_slots[slot].bgp;
 	ssize_t got;
 
-	if (!b->have && b->turn == turn && !is_late()) { /* it has had one */
+	if (!ahead.have && ahead.turn == turn && !is_late()) { /* it has had one */
 		errno = EAGAIN;
 		return -1;
 	}
 	got = NEXT(recv)(fd, to, n, flags | MSG_PEEK);
 	if (got <= 0)
 		return got;
-	got = NEXT(recv)(fd, to, advance(&ahead, to, (size_t)got), flags);
-	if (got > 0)
-		shim_bgp_took(slot, to, (size_t)got);
-	if (!b->have)
-		b->turn = turn;
-	return got;
+	return NEXT(recv)(fd, to, advance(&ahead, to, (size_t)got), flags);
 }
 
 /* --- poll ------------------------------------------------------------------------------------------- */
@@ -119,14 +118,7 @@ ssize_t shim_bgp_read(uint32_t slot, int fd, void *to, size_t n, int flags)
 
 bool shim_bgp_hide(struct pollfd *fds, nfds_t n, bool waits)
 {
-	if (!shim_map.header)
-		return false;
-	if (waits || is_late()) {
-		turn += turn != UINT32_MAX ? 1 : 2;
-		waited_ns = now_ns();
-		return false;
-	}
-	if (!atomic_load_explicit(&routes, memory_order_relaxed))
+	if (waits || n == 1 || !atomic_load_explicit(&routes, memory_order_relaxed) || is_late())
 		return false;
 	for (nfds_t i = 0; i < n; i++)
 		if (fds[i].fd < -1) /* it is not known whose */
@@ -137,9 +129,13 @@ bool shim_bgp_hide(struct pollfd *fds, nfds_t n, bool waits)
 	return true;
 }
 
-void shim_bgp_show(struct pollfd *fds, nfds_t n)
+void shim_bgp_show(struct pollfd *fds, nfds_t n, bool hidden)
 {
-	for (nfds_t i = 0; i < n; i++)
+	if (!hidden && shim_map.header) {
+		turn += turn != UINT32_MAX ? 1 : 2;
+		told_ns = now_ns();
+	}
+	for (nfds_t i = 0; hidden && i < n; i++)
 		if (fds[i].fd < -1)
 			fds[i].fd = HIDDEN(fds[i].fd);
 }

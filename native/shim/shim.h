@@ -209,9 +209,10 @@ void shim_bgp_took(uint32_t slot, const void *bytes, size_t n);
 /* It is read message by message: */
 bool shim_bgp_waits(uint32_t slot, int fd, int flags);
 ssize_t shim_bgp_read(uint32_t slot, int fd, void *to, size_t n, int flags);
-/* poll() is about to be called, and waits or not. True: peers are hidden from it, until shim_bgp_show(). */
+/* poll() is about to be called, and waits or not. True: peers are hidden from it. */
 bool shim_bgp_hide(struct pollfd *fds, nfds_t n, bool waits);
-void shim_bgp_show(struct pollfd *fds, nfds_t n);
+/* ... and was called: they are hidden no more. */
+void shim_bgp_show(struct pollfd *fds, nfds_t n, bool hidden);
 
 /* A connection that the server has opened, to a router: of what is said there the library knows no more. */
 void shim_meet_peer(int fd);

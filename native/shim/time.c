@@ -272,8 +272,7 @@ EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 		return waited(&w, shim_poll_in_turn(fds, n, timeout < 0 ? NULL : &t, NULL));
 	hidden = shim_bgp_hide(fds, n, timeout);
 	ready = NEXT(poll)(fds, n, timeout);
-	if (hidden)
-		shim_bgp_show(fds, n);
+	shim_bgp_show(fds, n, hidden);
 	return waited(&w, ready);
 }
 
@@ -287,8 +286,7 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, c
 		return waited(&w, shim_poll_in_turn(fds, n, timeout, mask));
 	hidden = shim_bgp_hide(fds, n, !timeout || timeout->tv_sec || timeout->tv_nsec);
 	ready = NEXT(ppoll)(fds, n, timeout, mask);
-	if (hidden)
-		shim_bgp_show(fds, n);
+	shim_bgp_show(fds, n, hidden);
 	return waited(&w, ready);
 }
 

@@ -55,7 +55,7 @@ static ssize_t has_read(uint32_t slot, const void *bytes, ssize_t n)
 /* ... and it may be a router's, also if this one has opened it. */
 static ssize_t has_heard(uint32_t peer, const void *bytes, ssize_t n)
 {
-	if (n > 0 && peer && shim_slots[peer].bgp.state == SHIM_BGP_UNKNOWN)
+	if (n > 0 && peer && shim_slots[peer].bgp.state != SHIM_NO_BGP)
 		shim_bgp_took(peer, bytes, (size_t)n);
 	return n;
 }

@@ -26,18 +26,23 @@ def read(peer):
     except BlockingIOError:
         return "-"
 
-with socket.create_server(("127.0.0.1", port)) as listener:
-    print(flush=True)
-    peer, _ = listener.accept()
-waiting, told, busy = select.poll(), [], []
-waiting.register(peer, select.POLLIN)
+listener = socket.create_server(("127.0.0.1", port))
+print(flush=True)
+peer, _ = listener.accept()
+waiting, alone, told, busy = select.poll(), select.poll(), [], []
+waiting.register(listener, select.POLLIN)
+for polled in waiting, alone:
+    polled.register(peer, select.POLLIN)
 peer.setblocking("blocks" in how)
 waiting.poll()
 told.append(read(peer))  # the first message stands alone
 print(flush=True)
 sys.stdin.readline()     # all others are there
 while told[-1]:
+    if "rests" in how and not busy:
+        select.poll().poll(1100)
     busy.append(len(waiting.poll(0)))
+    assert alone.poll(0), "it is told nothing of the only one that it asks for"
     waiting.poll()
     told.append(read(peer))
     while told[-1] not in ("", "-") and "blocks" not in how:
@@ -85,10 +90,13 @@ def read_by(
     return turns, busy
 
 
-@pytest.mark.parametrize("how", ["", "recv"])
-@pytest.mark.parametrize("size", [4096, 50, 7])
-def test_a_router_reads_a_message_of_a_peer_when_it_has_waited(tmp_path: Path, how: str, size: int) -> None:
-    """However much it asks for. While it is busy it is told of none; nothing is lost, nor is the end."""
+@pytest.mark.parametrize(
+    ("size", "how"),
+    [(4096, ""), (50, ""), (7, ""), (4096, "recv"), (50, "recv"), (7, "recv"), (4096, "rests")],
+)
+def test_a_router_reads_a_message_of_a_peer_when_it_has_waited(tmp_path: Path, size: int, how: str) -> None:
+    """However much it asks for, and however long it has waited. While it is busy it is told of none, unless
+    it asks for one alone; nothing is lost, nor is the end."""
     turns, busy = read_by(tmp_path, OPEN[:size], OPEN[size:] + b"".join([KEEPALIVE, *TABLE]), size, how)
     whole = [b"".join(turn) for turn in turns]
     rest = [OPEN[size:]] if OPEN[size:] else []
