@@ -309,12 +309,13 @@ def campaign(
             names = _names(workload, known, sets, "--workload") or list(scenes or USUAL)
             choice = Choice(names, fault, [4] if scenes else families, topology)
             series = Campaign(Lab(name), evidence, settings, names, scenes, file or "")
-            _play(series, [plan(one, choice, failures) for one in run_seeds(seed, runs)], keep_going)
+            try:
+                _play(series, [plan(one, choice, failures) for one in run_seeds(seed, runs)], keep_going)
+            except KeyboardInterrupt:
+                tell(series.report, as_json)
+                raise
         except LabError as error:
             raise click.ClickException(str(error)) from error
-        except KeyboardInterrupt:
-            tell(series.report, as_json)
-            raise
     tell(series.report, as_json)
     sys.exit(1 if series.report.failures else 0)
 

@@ -233,6 +233,8 @@ def run(
         try:
             if began := client.wait_started():
                 time.sleep(case.moment_s)
+                began = case.fault == "none" or not client.ended()
+            if began:
                 _note_status(lab, directory / "status-before.json")
                 detached.look()
                 if not traffic.names_flows:

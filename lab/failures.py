@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from lab.hosts import await_condition
 from lab.lifecycle import Lab
+from lab.speakers import ENDED
 from lab.status import Status, groups_of
 
 NOTICED_S = 10.0
@@ -130,7 +131,7 @@ def lost_as_told(
     unverified = sum(group["counters"]["unverified_resets"] for _, group in groups_of(status))
     told = [*unprotected.values(), *(f"detached, {reason}" for reason in detached)]
     told += ["its output was not known to be equal"] if unverified else []
-    if client["ok"] or client["kind"] not in ("reset", "closed") or not told:
+    if client["ok"] or client["kind"] not in ENDED or not told:
         return ""
     return f"{client['why']} ({'; '.join(sorted(set(told)))})"
 

@@ -22,6 +22,8 @@ from lab.workloads.registry import ROOT
 
 START_S = 60.0
 ENDS_S = 1.0
+ENDED = ("reset", "closed")
+"""Kinds of failure of a client whose connection came to an end: for these there may be an excuse."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,10 @@ class Clients:
 
 
 def together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The reports of several clients as one: what is wrong with any, a wrong byte before all else."""
-    first, *others = sorted(reports, key=lambda one: (one["ok"], one["kind"] != "wrong"))
+    """The reports of several clients as one: what is wrong with any; what has no excuse comes first."""
+    first, *others = sorted(
+        reports, key=lambda one: (one["ok"], one["kind"] != "wrong", one["kind"] in ENDED)
+    )
     if not others:
         return first
     return first | {

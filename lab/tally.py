@@ -40,7 +40,7 @@ class Report:
         self.wrong_bytes += outcome.kind == "wrong"
         self.detached.update(outcome.detached)
         case = outcome.case
-        if outcome.ok and case.fault != "none":
+        if outcome.ok and case.fault != "none" and outcome.gap_ms:  # an exit status tells none
             self.gaps_ms.append(outcome.gap_ms)
         told = {
             "seed": case.seed,

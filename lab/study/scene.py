@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from lab import links
 from lab.bench.rows import FTTCP
 from lab.errors import LabError
@@ -98,10 +100,8 @@ class Scene:
         if client.measure == "recipe":
             script, port = streaming(self._study, self._scratch)
             return _with_environment(told | {"PORT": str(port)}, ["sh", "-c", script])
-        own = words(client, self._run, number, address)
-        if client.measure:  # its own limit of a silence is that of the run
-            own.insert(1, f"--patience={bound_s:g}")
-        return _with_environment(told, own)
+        impatient = replace(client, patience_s=bound_s)  # its own limit of a silence is that of the run
+        return _with_environment(told, words(impatient, self._run, number, address))
 
     def lacks(self, lab: Lab) -> str:
         """What the server that is left lacks of an upload, if there is a proof of it."""

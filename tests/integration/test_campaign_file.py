@@ -74,6 +74,13 @@ def test_all_clients_of_a_run_are_judged(tmp_path: Path) -> None:
     assert f"campaign {file} " in failure["again"] and "--workload measured" in failure["again"]
 
 
+def test_a_client_that_ends_before_the_fault_has_shown_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "short.toml"
+    file.write_text('name = "short"\nclient = [{ command = "echo yes", expect = "yes\\n" }]\n')
+    (failure,) = campaign(file, "--runs", "1", "--fault", "crash-host")["failures"]
+    assert "it had ended before the fault" in failure["why"], failure
+
+
 def test_what_a_campaign_cannot_do_is_told(tmp_path: Path) -> None:
     file = tmp_path / "three.toml"
     file.write_text(

@@ -11,6 +11,7 @@ from lab.experiment import DISTURBANCES, Case, Outcome, turns
 from lab.failures import client_of, excused, lost_as_told
 from lab.lifecycle import Lab
 from lab.speakers import together
+from lab.study.scene import scenes_of
 from lab.tally import Report, again, percentiles, summary
 from lab.workloads.registry import SETS, USUAL, WORKLOADS, serve_specs
 
@@ -142,14 +143,24 @@ def test_what_was_lost_is_excused_only_if_nodes_had_told() -> None:
 
 
 def test_several_clients_have_one_report() -> None:
-    """A wrong byte of any stands before all else; the longest gap counts."""
+    """A wrong byte of any comes first, and an end, which may have an excuse, last. The longest gap counts."""
     good = {"ok": True, "kind": "", "why": "", "errors": [], "gap_ms": 90.0}
     late = {"ok": False, "kind": "stall", "why": "late", "errors": ["late"], "gap_ms": 5.0}
     wrong = {"ok": False, "kind": "wrong", "why": "byte 7", "errors": ["byte 7"], "resets": 1}
+    ended = late | {"kind": "closed", "why": "status 56", "errors": ["status 56"]}
     assert together([good]) == good
+    assert together([ended, late])["kind"] == together([late, good, ended])["kind"] == "stall"
     told = together([good, late, wrong])
     assert (told["ok"], told["kind"], told["why"]) == (False, "wrong", "byte 7; late")
     assert (told["gap_ms"], told["resets"], told["errors"]) == (90.0, 1, ["byte 7", "late"])
+
+
+def test_a_client_that_measures_bears_no_longer_silence_than_the_run(tmp_path: Path) -> None:
+    file = tmp_path / "measured.toml"
+    file.write_text('name = "measured"\nclient = [{ measure = "echo" }]\n')
+    scene = scenes_of(file, tmp_path)["measured"]
+    (speaker,) = scene.speakers(Case("measured", "crash-host"), 5.0)
+    assert [word for word in speaker.words if word.startswith("--patience")] == ["--patience=5.0"]
 
 
 def test_no_cookies_where_segments_overtake_each_other() -> None:
