@@ -134,7 +134,7 @@ def test_a_directory_of_somebody_else_is_not_used() -> None:
     with person() as one:
         up = one.fttcp("lab", "up", "--bare")
     assert up.returncode == 1
-    assert f"Error: {WITHOUT_RUNTIME}: it belongs to somebody else; remove it" in up.stderr
+    assert f"Error: {WITHOUT_RUNTIME}: it is not this user's directory" in up.stderr
 
 
 @pytest.fixture
