@@ -220,6 +220,7 @@ _fault_command(
     click.argument("link", type=click.Choice([*LINKS, "all"])),
     _target,
 )
+_fault_command("part", "The nodes reach each other on no link; clients and an arbiter reach all of them.")
 _fault_command(
     "loss",
     "Lose PERCENT of the packets on a link, in both directions.",

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,12 @@ def cut(lab: Lab, link: str, target: str = "primary") -> Report:
     return _report("cut", host.name, at_s, link=link)
 
 
+def part(lab: Lab) -> Report:
+    """The nodes reach each other on no link; clients and an arbiter reach all of them."""
+    network.isolate(lab.host(SWITCH), _cables(lab, lab.nodes()), on=True)
+    return _report("part", "nodes", time.monotonic())
+
+
 def loss(lab: Lab, link: str, percent: float) -> Report:
     """Lose `percent` of the frames of the "client" or "peer" link, in both directions; 0 ends it."""
     if link not in ("client", "peer"):
@@ -170,6 +176,7 @@ def heal(lab: Lab) -> Report:
     hosts = [host for host in map(lab.host, (CLIENT, *lab.daemon_hosts())) if host.alive()]
     chosen = [(host, cable) for host in hosts for cable in network.plugged(switch, host.name)]
     network.set_links(switch, [cable for _, cable in chosen], up=True)
+    network.isolate(switch, _cables(lab, lab.nodes()), on=False)
     state = LabState.load(lab.name)
     for name in state.links:
         links.apply(lab, name, PLAIN)
@@ -225,6 +232,7 @@ FAULTS: dict[str, Callable[..., Report]] = {
     "kill-node": kill_node,
     "freeze-node": freeze_node,
     "cut": cut,
+    "part": part,
     "loss": loss,
     "link": link,
     "rate": rate,
@@ -240,6 +248,13 @@ def make_fault(lab: Lab, kind: str, *arguments: Any, **options: Any) -> Report:
     if kind not in FAULTS:
         raise LabError(f"fault {kind!r}: there is none; faults are {', '.join(FAULTS)}")
     return FAULTS[kind](lab, *arguments, **options)
+
+
+def _cables(lab: Lab, nodes: Iterable[str]) -> list[network.Cable]:
+    """The cables of those nodes that are alive."""
+    return [
+        cable for node in nodes if lab.host(node).alive() for cable in network.plugged(lab.host(SWITCH), node)
+    ]
 
 
 def _report(fault: str, target: str, at_s: float, **details: Any) -> Report:

@@ -196,6 +196,18 @@ def set_links(switch: Host, chosen: Iterable[Cable], up: bool) -> None:
     ip(switch, [f"link set {cable.port} {'up' if up else 'down'}" for cable in chosen])
 
 
+def isolate(switch: Host, chosen: Iterable[Cable], on: bool) -> None:
+    """Let nothing pass between the `chosen` cables; all others still reach them (bridge(8), `isolated`).
+    Raises LabError when bridges differ within a link, for then it does pass."""
+    bridges = {link["ifname"]: link.get("master") for link in json.loads(switch.run(["ip", "-j", "link"]))}
+    ends = {cable: cable.wire_port if cable.wire_port in bridges else cable.port for cable in chosen}
+    for link in {cable.link for cable in ends}:
+        if on and len({bridges[end] for cable, end in ends.items() if cable.link == link}) > 1:
+            raise LabError(f"the nodes are at different switches on their {link!r} link: cut that")
+    for end in ends.values():
+        switch.run(["bridge", "link", "set", "dev", end, "isolated", "on" if on else "off"])
+
+
 def set_loss(switch: Host, hosts: Iterable[Host], link: str, percent: float) -> None:
     """Lose `percent` of the frames of the client's cable ("client") or between the nodes ("peer").
 

@@ -200,6 +200,25 @@ def test_one_node_serves_under_every_cut(
     through(partitions, tmp_path, cut_and_heal, keeps=owner(parts, NODES[0]) is not None)
 
 
+def test_nodes_that_part(partitions: Partitions, tmp_path: Path) -> None:
+    """The arbiter, which reaches both, leaves the service to one of them; clients go on with that one."""
+
+    def part(primary: str) -> list[str]:
+        make_fault(partitions.lab, "part")
+        await_condition(
+            lambda: not any(partitions.group(node)["links_up"] for node in NODES),
+            15,
+            "neither hears the other",
+        )
+        await_condition(lambda: len(who_serves(partitions.lab)) == 1, 15, "one of them serves")
+        (owner,) = who_serves(partitions.lab)
+        partitions.await_serving(owner)
+        partitions.heal()
+        return [primary, owner]
+
+    through(partitions, tmp_path, part)
+
+
 def test_the_arbiter_is_lost_and_comes_back(partitions: Partitions, tmp_path: Path) -> None:
     def lose(primary: str) -> list[str]:
         for fault in ("cut", "kill-node"):
