@@ -28,6 +28,8 @@ TOLD = 300
 class Status:
     """Its exit status is all that counts. Its traffic flows when it runs."""
 
+    failed = "status"
+    """What it is to end with another status than 0. It may have found a wrong byte: there is no excuse."""
     bound_s: float | None = None
     """Of a silence, once its traffic flows; None: it may be silent."""
 
@@ -44,7 +46,7 @@ class Status:
     def end(self, status: int, trouble: str) -> None:
         """It has ended. Raises Failure."""
         if status:
-            raise Failure("closed", f"its client ended with status {status}{self.so_far()}: {trouble}")
+            raise Failure(self.failed, f"its client ended with status {status}{self.so_far()}: {trouble}")
 
     def so_far(self) -> str:
         """What had come, for people."""
@@ -53,6 +55,8 @@ class Status:
 
 class Bytes(Status):
     """It is to print these bytes, and each piece is progress. Its traffic flows from the first one on."""
+
+    failed = "closed"  # what it has printed was right
 
     def __init__(self, session: Session, expected: bytes, bound_s: float) -> None:
         super().__init__(session)

@@ -52,7 +52,7 @@ def test_what_is_printed_is_compared(script: str, kind: str, why: str, tmp_path:
     ("script", "kind", "why"),
     [
         ("echo whatever", "", ""),
-        ("echo trouble >&2; exit 4", "closed", "status 4: trouble"),
+        ("echo trouble >&2; exit 4", "status", "status 4: trouble"),
         ("exec sleep 60", "stall", "nothing for"),
     ],
 )
