@@ -22,7 +22,7 @@ CONNECT_BOUND_S = 12.0  # SYN retries come after 1, 3 and 7 seconds
 
 
 class Failure(Exception):
-    """The service broke its promise; ``kind`` is one of wrong, reset, closed, stall, refused, answer, status."""
+    """The service broke its promise; `kind`: wrong, reset, closed, stall, refused, answer, or status."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
