@@ -15,6 +15,7 @@ import pytest
 
 from fttcp.arbiter import register
 from fttcp.arbiter.register import Entry, Terms, Verdict
+from fttcp.ownership.members import Members
 from fttcp.ownership.model import Settings
 from fttcp.ownership.ownership import Outcome, Ownership, Record
 from fttcp.ownership.pair import PairMachine
@@ -94,9 +95,15 @@ def test_without_durable_epochs_an_old_one_comes_back() -> None:
 
 def test_without_compare_and_set_two_emit(monkeypatch: pytest.MonkeyPatch) -> None:
     def grab(
-        entry: Entry, by: str, expected: Record | None, wanted: Record, now_ns: int, terms: Terms
+        entry: Entry,
+        by: str,
+        expected: Record | None,
+        wanted: Record,
+        now_ns: int,
+        terms: Terms,
+        members: Members | None = None,
     ) -> tuple[Entry, Verdict]:
-        del expected, by
+        del expected, by, members
         return Entry(wanted, now_ns), Verdict(Outcome.WON, wanted, terms.lease_ns)
 
     monkeypatch.setattr(register, "propose", grab)

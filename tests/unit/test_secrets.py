@@ -17,7 +17,9 @@ from fttcp.group.terms import terms
 from fttcp.node.arbiters import arbiter_settings
 from fttcp.node.assembly import NodeError
 from fttcp.node.housekeeping import Housekeeper
+from fttcp.node.members import MembersKeeper
 from fttcp.node.node import Node
+from fttcp.node.roster import Roster
 from fttcp.ownership.terms import UNTOLD, Term, differing
 from fttcp.planes.base import PeerKey
 from fttcp.report.events import History
@@ -85,6 +87,8 @@ class Daemon:
         node._frontend = SimpleNamespace(change=self._no_more, reloading=bool, ready=bool)
         node._network = SimpleNamespace(change=self._no_more)
         node._liveness, node._arbiter_settings = SimpleNamespace(set_keys=lambda keys: None), None
+        node._roster = Roster(config, node._groups)
+        node._members = MembersKeeper(config, node._groups, node._history)
         node._join, node._leave = self._join, self._leave
         node._room = SimpleNamespace(forget=lambda: None)
         self._house = node._house = Housekeeper(
