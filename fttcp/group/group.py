@@ -144,10 +144,12 @@ class GroupRuntime:
 
     # ------------------------------------------------------------------ life
 
-    def start(self) -> None:
-        """Start the engine and the machine. Raises EngineError."""
+    def start(self, *known: ev.Event) -> None:
+        """Start the engine and the machine, which is told first what is ``known``. Raises EngineError."""
         self.engine.start()
         self.started = True
+        for event in known:
+            self._step(event)
         self._loop.add_reader(self.engine.event_fd(), self._drain)
         self.feed(ev.Started())
         if self.mirror is not None:
@@ -254,8 +256,7 @@ class GroupRuntime:
     # ------------------------------------------------------------------ events in
 
     def feed(self, event: ev.Event) -> list[do.Command]:
-        """Let the machine see an event, after those of the engine that wait; return its commands. Before the
-        start nothing is taken in: who starts a group tells it then how things stand."""
+        """Let the machine see an event, after the engine's; return its commands. Before the start: none."""
         if not self.started:
             return []
         self._drain()

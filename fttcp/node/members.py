@@ -93,6 +93,11 @@ class MembersKeeper:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _HURRY_S if hurry else _LOOK_S)
 
+    @property
+    def news(self) -> list[ev.MembersKnown]:
+        """The record, if there is one: what each group has to know from its start."""
+        return [ev.MembersKnown(self.known)] if self._recorded else []
+
     def greet(self, group: GroupRuntime) -> None:
         """A group has begun: tell it why this node may own nothing, if that is so."""
         group.readiness.hold("members", self._reasons(), told=False)
@@ -138,4 +143,5 @@ class MembersKeeper:
         if not self._why:
             return []
         todo = "`fttcp members --config FILE` shows the record; see its page, More than two nodes"
-        return [Reason("members", self._why, todo, Hinders.SERVICE)]
+        may_own = self.known.version > 0 and not self.known.refusal(self._node)  # what it serves goes on
+        return [Reason("members", self._why, todo, Hinders.BACKUP if may_own else Hinders.SERVICE)]

@@ -250,7 +250,7 @@ class Node:
         rests = group.machine.settings.cold or (bool(group.serving.shed) and group.server.ours)
         if not rests:
             group.server.start()
-        group.start()
+        group.start(self._roster.named, *self._members.news)
         if rests:  # how its server is, is known at once
             group.serving.rest()
             group.server.start()
@@ -258,7 +258,6 @@ class Node:
         self._spawn(self._house.know_neighbours(name))
         group.feed(ev.MaintenanceChanged(pauses))
         self._adapters.greet(group)
-        self._roster.greet(group)
         self._members.greet(group)
         self._feed_ground(name)
 

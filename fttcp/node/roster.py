@@ -35,9 +35,10 @@ class Roster:
         """Return the peer of this number."""
         return self._slots[number]
 
-    def greet(self, group: GroupRuntime) -> None:
-        """A group has begun: tell it who is gone."""
-        group.feed(ev.PeersNamed(tuple(slot.name for slot in self._slots), self._gone))
+    @property
+    def named(self) -> ev.PeersNamed:
+        """Who has a number, and who of them is gone: what each group has to know from its start."""
+        return ev.PeersNamed(tuple(slot.name for slot in self._slots), self._gone)
 
     def numbered(self, config: Config) -> Config:
         """Return the configuration with all peers that have a number, in their order."""
@@ -51,6 +52,8 @@ class Roster:
     def objection(self, config: Config, arbiter: ArbiterClient | None) -> str:
         """Return why the peers of this configuration cannot be followed now, or ''."""
         slots, _ = self._wanted(config)
+        if config.arbiter.kind == "none":
+            return "without an arbiter the other node is exchanged with the daemons stopped: restart this one"
         if len(slots) > MAX_PEERS or (self._stuck and len(slots) > len(self._slots)):
             return f"this daemon can have {MAX_PEERS} other nodes in its life: restart it to name another one"
         unlike = arbiter.describe().get("mismatch") if arbiter is not None else ""
@@ -103,7 +106,7 @@ class Roster:
 
     def _name(self) -> None:
         for group in self._groups.values():
-            self.greet(group)
+            group.feed(self.named)
 
     def _wanted(self, config: Config) -> tuple[list[PeerSection], frozenset[int]]:
         """Return all slots with these peers named, and the numbers of those that are not."""

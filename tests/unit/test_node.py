@@ -77,7 +77,7 @@ def test_a_group_that_comes_later_is_read_of_beside_the_loop() -> None:
 
     group = SimpleNamespace(
         server=SimpleNamespace(start=lambda: steps.append("server")),
-        start=lambda: steps.append("engine"),
+        start=lambda *known: steps.extend(("engine", *known)),
         feed=steps.append,
         ground=None,
         machine=SimpleNamespace(settings=SimpleNamespace(cold=False)),
@@ -88,11 +88,14 @@ def test_a_group_that_comes_later_is_read_of_beside_the_loop() -> None:
     node._house = SimpleNamespace(know_neighbours=lambda name: None)
     node._adapters = SimpleNamespace(greet=lambda group: group.feed("how adapters stand"))
     node._room = SimpleNamespace(news=lambda: None)
-    node._roster = SimpleNamespace(greet=lambda group: None)
-    node._members = SimpleNamespace(greet=lambda group: None)
+    node._roster = SimpleNamespace(named="peers")
+    node._members = SimpleNamespace(news=["members"], greet=lambda group: None)
     node._spawn = lambda work: None
     asyncio.run(node._start_group("web"))
-    assert steps == [("load", False), "server", "engine", ev.MaintenanceChanged(3), "how adapters stand"]
+    known = ["peers", "members"]
+    assert steps == [
+        *(("load", False), "server", "engine", *known, ev.MaintenanceChanged(3), "how adapters stand")
+    ]
 
 
 @pytest.mark.parametrize("ends", [False, True])
