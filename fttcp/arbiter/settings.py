@@ -31,8 +31,8 @@ class NoneSettings:
 @dataclass(frozen=True, slots=True)
 class WitnessSettings:
     """``endpoints``: all addresses (IP, port) of the one witness. ``lease_ns``: what this node takes the
-    witness's lease for; it must be the witness's own. ``timeout_ns``: after it, UNREACHABLE. ``strict``: a
-    witness with a shorter lease is not used, since a third node might be given what this one counts on."""
+    witness's lease for; it must be the witness's own. ``timeout_ns``: after it, UNREACHABLE. ``strict``: true
+    if one with a shorter lease is not used, since a third node might be given what this one counts on."""
 
     cluster: str
     node: str
@@ -40,7 +40,7 @@ class WitnessSettings:
     keys: Keys
     timeout_ns: int
     lease_ns: int
-    strict: bool = False
+    strict: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)

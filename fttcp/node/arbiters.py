@@ -36,7 +36,7 @@ def arbiter_settings(current: Callable[[], Config], adapter: Callable[[], str] |
     config = current()
     section = config.arbiter
     if section.kind == "witness" and section.witness is not None:
-        return _witness(config, section.witness)
+        return _witness(current, section.witness)
     if section.kind == "etcd" and section.etcd is not None:
         return _etcd(config, section.etcd)
     return _none(current, section.none or NoneSection(), adapter or (lambda: config.node.service_interface))
@@ -108,7 +108,8 @@ def _none(current: Callable[[], Config], section: NoneSection, adapter: Callable
     )
 
 
-def _witness(config: Config, section: WitnessSection) -> WitnessSettings:
+def _witness(current: Callable[[], Config], section: WitnessSection) -> WitnessSettings:
+    config = current()
     return WitnessSettings(
         cluster=config.node.cluster,
         node=config.node.name,
@@ -116,7 +117,7 @@ def _witness(config: Config, section: WitnessSection) -> WitnessSettings:
         keys=Keys(keyfile.load(keyfile.locate(section.key_file or config.node.key_file))),
         timeout_ns=config.arbiter.timeout_ms * NS_PER_MS,
         lease_ns=config.arbiter.solo_lease_ns,
-        strict=len(config.peer) > 1,
+        strict=lambda: len(current().peer) > 1,
     )
 
 

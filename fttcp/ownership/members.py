@@ -103,7 +103,8 @@ class Members:
         alone = self.alone & ~here if apart else self.alone
         record = Members(self.version + 1, tuple(names), tuple(named), alone)._with_those_of(by, owners)
         for other in record.named_by(by):
-            if record.named_by(by) == {other} and record.named_by(other) == {by}:
+            mutual = record.named_by(by) == {other} and record.named_by(other) == {by}
+            if mutual and not set(owners) - {by, other}:
                 record = replace(record, alone=record.alone | here | 1 << names.index(other))
         return record
 

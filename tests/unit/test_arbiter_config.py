@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fttcp.arbiter import open_arbiter
@@ -89,6 +90,12 @@ def test_each_kind_becomes_the_settings_of_its_backend(tmp_path: Path) -> None:
     witness = arbiter_settings(lambda: with_witness)
     assert isinstance(witness, WitnessSettings) and witness.endpoints == [("192.0.2.30", 7720)]
     assert witness.lease_ns == with_witness.arbiter.solo_lease_ns == 3_000_000_000
+
+    files = [with_witness]
+    witness = arbiter_settings(lambda: files[-1])
+    assert isinstance(witness, WitnessSettings) and not witness.strict()
+    files.append(msgspec.structs.replace(with_witness, peer=2 * with_witness.peer))
+    assert witness.strict(), "a reload has brought a third node"
 
     password = tmp_path / "password"
     password.write_text("quiet\n")

@@ -24,6 +24,13 @@ def test_who_has_not_told_yet_may_own_nothing() -> None:
     assert Members().refusal("gamma") == "", "nobody has told: whoever comes first may"
 
 
+def test_two_are_not_alone_while_a_third_one_stands_in_a_record_of_a_group() -> None:
+    """One of a release that tells nothing: it may serve."""
+    record = Members().tell("beta", ["alpha"], owners={"gamma"}).tell("alpha", ["beta"], owners={"gamma"})
+    assert record.leaves_to("alpha") == record.leaves_to("beta") == set()
+    assert record.tell("beta", ["alpha"], owners={"alpha"}).leaves_to("alpha") == {"beta"}
+
+
 def test_a_node_gets_in_once_a_member_names_it_and_keeps_the_others_places() -> None:
     with pytest.raises(MembersError, match=r"add gamma as \[\[peer\]\] there"):
         PAIR.tell("gamma", ["alpha", "beta"])

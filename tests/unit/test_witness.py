@@ -88,7 +88,7 @@ def client(
 ) -> WitnessClient:  # fmt: skip
     endpoints = [("192.0.2.1", 1)]
     settings = WitnessSettings(
-        cluster, node, endpoints, Keys(KeyRing((key,))), timeout_ms * MS, lease_ms * MS, strict
+        cluster, node, endpoints, Keys(KeyRing((key,))), timeout_ms * MS, lease_ms * MS, lambda: strict
     )
     made = WitnessClient(settings)
     made._transports[4] = Transport(link, made)

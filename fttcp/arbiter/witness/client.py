@@ -74,7 +74,7 @@ class WitnessClient:
                 lambda: _Receiver(self), local_addr=local, family=family
             )
             self._transports[version] = transport
-        if self._settings.strict and not await self.check() and self._unfit():
+        if self._settings.strict() and not await self.check() and self._unfit():
             await self.close()
             raise ArbiterError(self._unfit())
         if watch:
@@ -163,16 +163,16 @@ class WitnessClient:
     def _unfit(self) -> str:
         """Return why this witness must not be used, or ''."""
         wanted_ns = self._settings.lease_ns
-        if not self._settings.strict or (self._lease_ns or wanted_ns) >= wanted_ns:
+        if not self._settings.strict() or (self._lease_ns or wanted_ns) >= wanted_ns:
             return ""
         return f"{self._mismatch()}: with more than two nodes a shorter one is not safe"
 
     # ------------------------------------------------------------------ asking
 
     async def _ask(self, kind: Kind, **fields: Any) -> Answer:
-        if self._settings.strict and self._lease_ns is None:
+        if self._settings.strict() and self._lease_ns is None:
             await self.check()
-        if self._unfit() or (self._settings.strict and self._lease_ns is None):
+        if self._unfit() or (self._settings.strict() and self._lease_ns is None):
             return Answer(Outcome.UNREACHABLE)
         got = await self._call(kind, **fields)
         if got is None:
