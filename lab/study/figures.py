@@ -21,7 +21,10 @@ TROUBLE, FAULT, REPAIR, TAKEOVER = "#b3261e", "#1b1f23", "#8a94a0", "#2e7d32"
 REPAIRS = ("restart-host", "heal")
 """Faults that are none."""
 AROUND_S = (-0.2, 0.8)
-"""Of a fault: what a plot of sequence numbers shows."""
+"""Of a fault: what a plot of sequence numbers shows, of a server that says something then."""
+FEW_SEGMENTS = 10
+STREAM_UNITS = {"bytes": 1e4, "kilobytes": 1e7, "megabytes": math.inf}
+"""Of a stream that is not longer than so many bytes."""
 LONGEST_TICK, TICKS_IN_A_ROW = 24, 100
 """Characters: of a tick, and of all that fit side by side."""
 CLOSEST_TICKS = 0.05
@@ -350,14 +353,17 @@ def _unbroken(samples: Sequence[Row], start_us: float) -> tuple[list[float], lis
 
 
 def _sequence(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
-    """Around the fault, where the run has one."""
+    """Around the fault, where the run has one, and the server says more than a few words then."""
     name, row = next(_shown(rows, study))
     found = points(folder.run(row["run"]) / "client.pcap")
     start = row.get("fault_us", found.data[0].time_us if found.data else 0)
-    early, late = AROUND_S if "fault_us" in row else (-math.inf, math.inf)
+    early, late = _window(found.data, start) if "fault_us" in row else (-math.inf, math.inf)
+    places = [point.number for seen in (found.data, found.acknowledged) for point in seen]
+    unit = next(unit for unit, most in STREAM_UNITS.items() if max(places, default=0) <= most)
+    scale = 1e3 ** list(STREAM_UNITS).index(unit)
 
     def shown(seen: Sequence[Point]) -> tuple[list[float], list[float]]:
-        near = [((point.time_us - start) / 1e6, point.number / 1e6) for point in seen]
+        near = [((point.time_us - start) / 1e6, point.number / scale) for point in seen]
         chosen = [place for place in near if early <= place[0] <= late]
         return [x for x, _ in chosen], [y for _, y in chosen]
 
@@ -369,7 +375,14 @@ def _sequence(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Seq
     _mark(axes, folder, row, start, within=(early, late))
     _label_time(axes, study)
     axes.set_xlabel(f"{axes.get_xlabel()} ({name})")
-    axes.set_ylabel("megabytes of the server's stream")
+    axes.set_ylabel(f"{unit} of the server's stream")
+
+
+def _window(sent: Sequence[Point], start_us: float) -> tuple[float, float]:
+    """Seconds around a fault; all, where there is hardly anything in them."""
+    early, late = AROUND_S
+    near = sum(early <= (point.time_us - start_us) / 1e6 <= late for point in sent)
+    return AROUND_S if near >= FEW_SEGMENTS else (-math.inf, math.inf)
 
 
 def _mark(
