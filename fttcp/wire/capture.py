@@ -124,11 +124,11 @@ def _interface(body: bytes, order: str) -> tuple[int, int, str]:
 
 
 class CaptureWriter:
-    """A new pcapng file. An interface is made when it is first named; each record is in the file at once."""
+    """A new pcapng file. An interface is made when it is first named. `live`: it has each record at once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, live: bool = True) -> None:
         """Begin it. Raises OSError."""
-        self._file = path.open("wb", buffering=0)
+        self._file = path.open("wb", buffering=0 if live else -1)
         self._interfaces: dict[tuple[str, int], int] = {}
         self._block(_SECTION, struct.pack("<IHHq", _ORDER, 1, 0, -1))
 
@@ -140,14 +140,15 @@ class CaptureWriter:
     ) -> None:
         self.close()
 
-    def write(self, interface: str, link: int, time_ns: int, data: bytes) -> None:
-        """Add a packet. Raises OSError."""
+    def write(self, interface: str, link: int, time_ns: int, data: bytes, length: int | None = None) -> None:
+        """Add a packet; `length`: of all of it, if `data` is its beginning. Raises OSError."""
+        whole = len(data) if length is None else length
         number = self._interfaces.get((interface, link))
         if number is None:
             number = self._interfaces[interface, link] = len(self._interfaces)
             options = _option(_NAME, interface.encode()) + _option(_RESOLUTION, b"\x09") + _option(_END, b"")
             self._block(_INTERFACE, struct.pack("<HHI", link, 0, 0) + options)
-        head = struct.pack("<IIIII", number, time_ns >> 32, time_ns & 0xFFFFFFFF, len(data), len(data))
+        head = struct.pack("<IIIII", number, time_ns >> 32, time_ns & 0xFFFFFFFF, len(data), whole)
         self._block(_ENHANCED, head + _padded(data))
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lab.bench.plot import require_matplotlib
 from lab.study.checks import COLUMNS, asks
-from lab.study.folder import Folder, Row, lines
+from lab.study.folder import PACKETS, Folder, Row, lines
 from lab.study.page import combined, values
 from lab.study.schema import Figure, Study
 from lab.study.sequence import Point, points
@@ -355,7 +355,7 @@ def _unbroken(samples: Sequence[Row], start_us: float) -> tuple[list[float], lis
 def _sequence(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
     """Around the fault, where the run has one, and the server says more than a few words then."""
     name, row = next(_shown(rows, study))
-    found = points(folder.run(row["run"]) / "client.pcap")
+    found = points(folder.run(row["run"]) / PACKETS)
     start = row.get("fault_us", found.data[0].time_us if found.data else 0)
     early, late = _window(found.data, start) if "fault_us" in row else (-math.inf, math.inf)
     places = [point.number for seen in (found.data, found.acknowledged) for point in seen]

@@ -5,8 +5,8 @@
 ``runs.jsonl``     a line for each run: its parameters, what was measured, and how it went
 ``runs.csv``       the same as a table
 ``runs/N/``        of run N: ``client-K.jsonl`` (what a client said), ``nodes.jsonl`` (state of the nodes over
-                   time), ``events.jsonl`` (faults, and the nodes' own events), ``*.pcap``; ``error.txt``
-                   says why it could not be done
+                   time), ``events.jsonl`` (faults, and the nodes' own events), ``links.pcapng``;
+                   ``error.txt`` says why it could not be done
 ``*.svg``          the plots
 ``report.html``    all of it on one page, which needs no other file
 =================  ==========================================================================================
@@ -28,6 +28,8 @@ from typing import IO, Any
 from lab.errors import LabError
 
 Row = dict[str, Any]
+PACKETS = "links.pcapng"
+"""Of a run: what was captured. Its interfaces are named as the links."""
 _REPETITIONS = re.compile(r"(# --)?repetitions\b")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lab import links
+from lab import links, pcap
 from lab.bench.programs import missing
 from lab.bench.rows import FTTCP
 from lab.bench.stage import Setup
@@ -30,7 +30,7 @@ from lab.hosts import await_condition
 from lab.lifecycle import Lab, rehearse
 from lab.network import SERVICE6
 from lab.study.checks import WAITS
-from lab.study.folder import Folder, Row, lines, write_lines
+from lab.study.folder import PACKETS, Folder, Row, lines, write_lines
 from lab.study.plan import Run, combinations, named
 from lab.study.program import program, words
 from lab.study.schema import Client, Fault, Study
@@ -175,8 +175,15 @@ class _Stage:
                     self._strike(fault, began_s)
             statuses = [self._speakers[number].finish() for number in range(len(study.client))]
         self._keep_events()
+        self._keep_packets()
         write_lines(self._directory / "links.jsonl", links.show(self._lab))
         return self._row(statuses)
+
+    def _keep_packets(self) -> None:
+        """What was captured, in one file whose interfaces are the links."""
+        files: dict[str, Path] = {link: self._directory / f"{link}.pcap" for link in self._run.study.capture}
+        if files:
+            pcap.join(files, self._directory / PACKETS)
 
     @contextmanager
     def _starting(self) -> Iterator[None]:

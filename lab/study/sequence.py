@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lab import pcap
-from lab.network import SERVICE4, SERVICE6
+from lab.network import CLIENT, SERVICE4, SERVICE6
 
 _SERVICE = {4: ip_address(SERVICE4).packed, 6: ip_address(SERVICE6).packed}
 _SYN, _ACK = 0x02, 0x10
@@ -39,14 +39,14 @@ class _Segment(NamedTuple):
     length: int
 
 
-def points(file: Path) -> Sequence:
-    """Read a capture of Ethernet frames; a file that is not there has none. Raises LabError."""
+def points(file: Path, link: str = CLIENT) -> Sequence:
+    """Read what was captured on a link; a file that is not there has nothing. Raises LabError."""
     found = Sequence()
-    if not file.exists() or not file.stat().st_size:
+    if not file.exists():
         return found
     port = first = most = None
     for record in pcap.records(file):
-        segment = _segment(record.data)
+        segment = _segment(record.data) if record.interface == link else None
         if segment is None or port not in (None, segment.client_port):
             continue
         if segment.from_service and segment.flags & _SYN:

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from lab.errors import LabError
+from lab.pcap import join, records
 from lab.study import cli, figures, page
-from lab.study.folder import Folder, lines
+from lab.study.folder import PACKETS, Folder, lines
 from lab.study.plan import read, runs, understand
 from lab.study.program import words
 from lab.study.run import rehearse_all
@@ -464,16 +465,22 @@ def test_sequence_numbers_are_those_of_the_stream(tmp_path: Path) -> None:
         frame("service", (isn + 801) % 2**32, 1, 0x10, 800),
         frame("client", 1, (isn + 1601) % 2**32, 0x10, 0),
     ]  # fmt: skip
-    file = tmp_path / "client.pcap"
+    files = {"peer": tmp_path / "peer.pcap", "client": tmp_path / "client.pcap"}
     head = struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
-    file.write_bytes(
-        head + b"".join(struct.pack("<IIII", 1, i, len(one), len(one)) + one for i, one in enumerate(seen))
-    )
-    found = points(file)
+    for file in files.values():
+        file.write_bytes(
+            head + b"".join(struct.pack("<IIII", 1, i, len(one), 1000) + one for i, one in enumerate(seen))
+        )
+    join(files, tmp_path / PACKETS)
+    assert not any(file.exists() for file in files.values())
+    joined = list(records(tmp_path / PACKETS))
+    assert [one.data for one in joined if one.interface == "peer"] == seen
+    assert {one.length for one in joined} == {1000} and joined == sorted(joined, key=lambda one: one.time_ns)
+    found = points(tmp_path / PACKETS)
     assert [point.number for point in found.data] == [800, 1600]
     assert [point.number for point in found.repeated] == [1600]
     assert [point.number for point in found.acknowledged] == [800, 1600]
-    assert points(tmp_path / "none.pcap").data == []
+    assert points(tmp_path / "none.pcapng").data == []
     assert lines(tmp_path / "none.jsonl") == []
 
 
