@@ -46,6 +46,12 @@ def explain(capture: Path, service: tuple[str, ...], most: int | None, draws: bo
         raise click.UsageError("--diagram is for people; leave --json out.")
     try:
         if draws:
+            if is_recording(records(capture)):
+                sentence = (
+                    f"{capture}: a recording of one node; --diagram draws what was on the wire, which "
+                    "it does not show. Leave --diagram out, or give it a capture of tcpdump"
+                )
+                raise NoCaptureError(sentence, "no-capture")
             for line in islice(diagram(_steps(capture, set(service))), most):
                 click.echo(line)
             return

@@ -140,6 +140,14 @@ def test_a_recording_of_a_node_is_explained_as_it_decided(tmp_path: Path) -> Non
     assert "] seq 1..1449 " in sent[0]
 
 
+def test_a_recording_of_a_node_is_no_capture_to_draw(tmp_path: Path) -> None:
+    with CaptureWriter(tmp_path / "recording") as file:
+        file.write("paired role", USER0, 1, b"")
+    done = CliRunner().invoke(main, ["explain", str(tmp_path / "recording"), "--diagram"])
+    assert done.exit_code == 2 and "recording of one node" in done.output and "link type" not in done.output
+    assert CliRunner().invoke(main, ["explain", str(tmp_path / "recording")]).exit_code == 0
+
+
 def test_a_replay_that_ends_is_told() -> None:
     with pytest.raises(ReplayError, match="ended"):
         Replay(["true"])
