@@ -24,7 +24,7 @@ from lab.probe.judge import Compared, Verdict
 from lab.probe.run import Input, Probe, Run, generated, steps_of
 from lab.rootless import become_root
 
-FITS, WITH_LOCKSTEP, PARTLY, UNFIT = 0, 10, 11, 12
+FITS, NOT_TRIED, WITH_LOCKSTEP, PARTLY, UNFIT = 0, 1, 10, 11, 12
 """Exit status."""
 IN_WORDS = {
     Verdict.SAME: "the same",
@@ -52,11 +52,17 @@ _BESIDE = "serve it beside the group, not in it"
 
 
 def advise(runs: Sequence[Run]) -> Advice:
-    """What follows of the runs: without lock step, with it, or both in this order."""
-    if runs[0].worst is Verdict.SAME and runs[0].lockstep == "off":
+    """What follows of the runs: without lock step, with it, or both in this order. One whose client failed
+    does not count."""
+    tried = [run for run in runs if not run.failed]
+    if not tried:
+        return Advice(
+            NOT_TRIED, "not-tried", f"Not tried: the client failed ({_statuses(runs[0])}) with both copies."
+        )
+    if tried[0].worst is Verdict.SAME and tried[0].lockstep == "off":
         return Advice(FITS, "same", "Protect it as it is.")
     best = min(
-        runs, key=lambda run: (run.together, run.worst, -run.count(Verdict.SAME) / len(run.connections))
+        tried, key=lambda run: (run.together, run.worst, -run.count(Verdict.SAME) / len(run.connections))
     )
     setting = "as it is" if best.lockstep == "off" else f'with lockstep = "{best.lockstep}"'
     if best.worst is Verdict.SAME:
@@ -135,7 +141,7 @@ def probe_server(command: tuple[str, ...], as_json: bool, **options: Any) -> Non
 
     Exit status: 0 the same, 10 the same with lock step only, 11 protected with exceptions (different in
     content of equal length, or only when one copy runs behind), 12 unfit (different in length, or cannot
-    be followed); 1 the probe failed, 2 a wrong option.
+    be followed); 1 the probe or its client failed, 2 a wrong option.
     """
     try:
         become_root("the probe")
@@ -180,7 +186,8 @@ def _runs(
     if lockstep != "only":
         runs.append(probe.run(lab, "off", say))
         _tell(runs[-1], quiet)
-    if has_lockstep() and (lockstep == "only" or (lockstep == "auto" and runs[0].worst is not Verdict.SAME)):
+    differs = bool(runs) and not runs[0].failed and runs[0].worst is not Verdict.SAME
+    if has_lockstep() and (lockstep == "only" or (lockstep == "auto" and differs)):
         runs.append(probe.run(lab, "connection", say))
         _tell(runs[-1], quiet)
     if client is None and pcap is None and not scripts.is_known(first) and not quiet:
@@ -219,11 +226,14 @@ def told(run: Run) -> list[str]:
         lines += _example_lines(example)
         if run.together is Verdict.SAME:
             lines.append("   side by side all were the same")
-    if any(run.statuses):
-        lines.append(
-            f"   the client ended with status {', '.join(map(str, run.statuses))}: {run.said[-500:]}"
-        )
+    if run.failed:
+        lines.append(f"   the client ended with status {_statuses(run)}: {run.said[-500:]}")
     return lines
+
+
+def _statuses(run: Run) -> str:
+    """Of the client, in words: side by side, then with the backup's copy behind."""
+    return ", ".join(map(str, run.statuses))
 
 
 def _example_lines(one: Compared) -> list[str]:

@@ -368,7 +368,7 @@ RECIPES: dict[str, Recipe] = {
                note="Python's websockets, `ping_interval=None`"),
         Recipe("bird", "179/tcp", text.BIRD_COMMAND, _bird, "bird --version", ("bird2",),
                client=text.BIRD_PEER, stream=text.BIRD_STREAM, settings=text.BIRD_SETTINGS,
-               note="peers connect; `output_lag_ms`, `FTTCP_LOCKSTEP_RANDOM=1`"),
+               note="peers connect; `FTTCP_LOCKSTEP_RANDOM=1`"),
         Recipe("iperf3", "5201/tcp", "iperf3 -s", lambda _: b"", "iperf3 --version", ("iperf3",),
                client="for i in 1 2 3; do iperf3 -c $SERVICE4 -n 2M -R > /dev/null || exit 1; done",
                note="each side tells the other its own processor time and speed"),

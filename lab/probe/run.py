@@ -53,6 +53,11 @@ class Run:
     said: str = ""
 
     @property
+    def failed(self) -> bool:
+        """Whether a client ended otherwise than well: then it has not said what it should."""
+        return any(self.statuses)
+
+    @property
     def worst(self) -> Verdict:
         """The worst verdict of a connection."""
         return max((one.verdict for one in self.connections), default=Verdict.SAME)

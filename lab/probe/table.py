@@ -46,7 +46,8 @@ _SHORT = {
 
 @dataclass(frozen=True)
 class Row:
-    """What was seen of a server. A verdict is None if that was not tried, and why is in `note`."""
+    """What was seen of a server. A verdict is None if that was not tried, and why is in `note`.
+    `settings`: of the group, beside lock step."""
 
     name: str
     version: str
@@ -55,6 +56,7 @@ class Row:
     crash: str | None = None
     gap_ms: float | None = None
     note: str = ""
+    settings: tuple[str, ...] = ()
 
 
 def version_of(recipe: Recipe) -> str:
@@ -118,7 +120,7 @@ class Trial:
     def probe(self, lockstep: str) -> Run:
         """Give it input; a client that fails is an error of the recipe."""
         run = self._probe().run(self._lab(), lockstep, lambda said: None)
-        if any(run.statuses):
+        if run.failed:
             raise LabError(f"its client failed (status {run.statuses}): {run.said[-300:]}")
         return run
 
@@ -159,7 +161,7 @@ class Trial:
 
 def row_of(recipe: Recipe, scratch: Path) -> Row:
     """Try one. Raises LabError."""
-    row = Row(recipe.name, version_of(recipe), note=recipe.note)
+    row = Row(recipe.name, version_of(recipe), note=recipe.note, settings=recipe.settings)
     refused = [one.why for one in obstacles(_program_line(recipe)) if one.fatal]
     trial = Trial(recipe, scratch)
     if recipe.port.endswith("/udp"):  # no streams to compare
@@ -199,7 +201,8 @@ def markdown(rows: list[Row]) -> Iterator[str]:
     yield '| server | version | without | `lockstep = "connection"` | its host crashes in a download |'
     yield "|---|---|---|---|---|"
     for row in rows:
-        name = f"`{row.name}`" + (f": {row.note}" if row.note else "")
+        mind = [f"`{setting}`" for setting in row.settings] + ([row.note] if row.note else [])
+        name = f"`{row.name}`" + (f": {'; '.join(mind)}" if mind else "")
         gap = f", gap {row.gap_ms:.0f} ms" if row.gap_ms is not None else ""
         cells = (name, row.version, row.without or "", row.stepped or "", f"{row.crash or 'not tried'}{gap}")
         yield f"| {' | '.join(cells)} |"

@@ -121,6 +121,14 @@ def test_lock_step_is_tried_where_it_differs_without() -> None:
     assert (status, found["verdict"]) == (10, "same-with-lockstep")
 
 
+def test_a_client_that_fails_has_shown_nothing() -> None:
+    """It speaks HTTP to a server that does not: both copies answer that the same."""
+    client = ("--client", "curl -s http://$SERVICE4:$PORT/")
+    status, found = probe("--port", "7/tcp", *client, command=[*SERVER, "7", "same"], lockstep="auto")
+    assert (status, found["verdict"]) == (1, "not-tried"), found
+    assert len(found["runs"]) == 1 and all(found["runs"][0]["client_statuses"])
+
+
 def test_a_server_that_does_not_start_is_told() -> None:
     line = [fttcp_program(), "probe-server", "--timeout", "5", "--port", "7/tcp", "--", "false"]
     with Process(line, stderr=subprocess.PIPE, text=True) as running:

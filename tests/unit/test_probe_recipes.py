@@ -53,9 +53,9 @@ def test_the_rows_of_the_documentation_can_be_repeated() -> None:
 
 def test_a_table() -> None:
     rows = [
-        Row("one", "1.2", "same", crash="goes on", gap_ms=81.6, note="its note"),
+        Row("one", "1.2", "same", crash="goes on", gap_ms=81.6, note="its note", settings=("a=1",)),
         Row("two", "3.4", "differs, detached", "refused", "lost"),
     ]
     _, _, first, second = markdown(rows)
-    assert first == "| `one`: its note | 1.2 | same |  | goes on, gap 82 ms |"
+    assert first == "| `one`: `a=1`; its note | 1.2 | same |  | goes on, gap 82 ms |"
     assert second == "| `two` | 3.4 | differs, detached | refused | lost |"

@@ -12,7 +12,7 @@ import pytest
 
 from lab.errors import LabError
 from lab.probe import recording, scripts
-from lab.probe.cli import FITS, PARTLY, UNFIT, WITH_LOCKSTEP, advise, told
+from lab.probe.cli import FITS, NOT_TRIED, PARTLY, UNFIT, WITH_LOCKSTEP, Advice, advise, told
 from lab.probe.judge import Compared, Verdict, compare, excerpt, first_difference, judge
 from lab.probe.run import Run
 from lab.probe.segments import parse
@@ -201,6 +201,20 @@ def test_what_to_do(plain: Any, stepped: Any, status: int, word: str) -> None:
 def test_with_lock_step_only() -> None:
     advice = advise([run_of(S, lockstep="connection")])
     assert advice.status == WITH_LOCKSTEP and "as it is" not in advice.sentence
+
+
+def test_what_a_client_that_failed_has_shown_does_not_count() -> None:
+    """It said something else than it should, or nothing: that both copies answered the same is no proof."""
+    failed, differs = run_of(S), run_of(L)
+    failed.statuses, differs.statuses = [35, 35], [0, 0]
+    assert advise([failed]) == Advice(
+        NOT_TRIED, "not-tried", "Not tried: the client failed (35, 35) with both copies."
+    )
+    stepped = run_of(S, lockstep="connection")
+    stepped.statuses = [0, 28]
+    advice = advise([differs, stepped])
+    assert advice.verdict == "length" and "Lock step does not help" in advice.sentence
+    assert advise([stepped]).status == NOT_TRIED
 
 
 def test_a_run_is_told() -> None:
