@@ -24,6 +24,8 @@ from lab.study.schema import Client, Fault, Figure, Study
 from lab.wire import Terms
 
 WAITS = ("p10", "p50", "p90", "p99", "p999", "longest")
+REPAIRS = ("restart-host", "heal")
+"""Faults that are none."""
 _OF_THE_PAIR = ("switchover", "kill-node", "freeze-node", "restart-host")
 """Faults that are asked of a pair: no other system's daemon is stopped, or started again, by them."""
 COLUMNS = {
@@ -43,6 +45,7 @@ _LINKS_OF = {
 }
 _TERMS = ("delay_ms", "jitter_ms", "reorder_percent", "duplicate_percent", "loss_percent", "rate_mbit")
 _KEY_OF = {"sender": "from"}
+_RATE = re.compile(r"\$(RATE\b|\{RATE\b)")
 
 
 def explained(error: msgspec.ValidationError, root: type[Struct]) -> str:
@@ -105,14 +108,32 @@ def troubles(study: Study) -> Iterator[str]:
 
 def _of_recipe(study: Study) -> Iterator[str]:
     place, wants = study.lab, any(client.measure == "recipe" for client in study.client)
-    own = {server.name: bool(server.stream) for server in study.server}
-    streams = {name: recipe.stream is not None for name, recipe in RECIPES.items()} | own
+    own = {server.name: server.stream for server in study.server}
+    streams = {name: recipe.stream or "" for name, recipe in RECIPES.items()} | own
     if place.recipe and place.recipe not in streams:
         yield f"lab.recipe: {place.recipe!r} is none of {', '.join((*own, *RECIPES))}"
     elif place.recipe and (place.serve or place.system != FTTCP):
         yield "lab.recipe: it takes the place of `serve`, and of `system`"
     elif wants and not streams.get(place.recipe):
         yield f'lab.recipe: {place.recipe!r} has no download for the client that measures "recipe"'
+    for i, client in enumerate(study.client):
+        if client.measure == "recipe" and client.rate and not _RATE.search(streams.get(place.recipe, "")):
+            yield (
+                f"client[{i}].rate: the `stream` of {place.recipe!r} has no $RATE, so it would not be kept; "
+                "say rate_mbit of a [[link]]"
+            )
+        yield from (f"client[{i}].bytes: {trouble}" for trouble in _of_length(client, study))
+
+
+def _of_length(client: Client, study: Study) -> Iterator[str]:
+    """Of a download whose length is known, `bytes` is to be that: moments are counted by it."""
+    if client.measure != "recipe" or not client.bytes:
+        return
+    for server in study.server:
+        file = Path(server.files, server.expect)
+        known = server.name == study.lab.recipe and server.expect and file.is_file()
+        if known and (size := file.stat().st_size) != client.bytes:
+            yield f"{client.bytes}: {server.expect!r} of {server.name!r} has {size}"
 
 
 def _of_servers(study: Study) -> Iterator[str]:

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -95,12 +96,12 @@ def run_command(
         file = find(experiment)
         told: dict[str, Any] = {"repetitions": repetitions, "seconds": seconds, "seed": seed}
         changes = {key: value for key, value in told.items() if value is not None}
-        study = read(file, changes)
+        study = read(file, changes, done=report_only)
         folder = Folder(out or Path(study.name))
         if report_only:
             if not folder.rows():
                 raise LabError(f"{folder.path}: there are no results; --out names the folder that has them")
-            if read(folder.path / "study.toml").sweep != study.sweep:
+            if read(folder.path / "study.toml", done=True).sweep != study.sweep:
                 raise LabError(f"{folder.path}: its runs have swept something else; see its study.toml")
         else:
             remove_stale(LABS_NAME)
@@ -114,10 +115,9 @@ def run_command(
         report = show(study, folder)
     except (LabError, PlotError) as error:
         raise click.ClickException(str(error)) from error
-    failed = [row for row in folder.rows() if not row.get("ok")]
-    click.echo(
-        f"{report}: {len(folder.rows())} runs, {len(failed)} with lost connections or not done", err=as_json
-    )
+    failed = page.failures(folder.rows())
+    told_of = failed or "all went well"
+    click.echo(f"{report}: {page.counted(len(folder.rows()))}, {told_of}", err=as_json)
     sys.exit(1 if failed else 0)
 
 
@@ -200,34 +200,63 @@ def new(file: Path) -> None:
 def compare(before: Path, after: Path, as_json: bool) -> None:
     """Compare the results of two folders of the same experiment: medians, and their ratio."""
     try:
-        studies = [read(folder / "study.toml") for folder in (before, after)]
+        studies = [read(folder / "study.toml", done=True) for folder in (before, after)]
     except LabError as error:
         raise click.ClickException(str(error)) from error
     if studies[0].sweep != studies[1].sweep:
         raise click.ClickException(f"{before} and {after} did not sweep the same: they cannot be compared")
     found = list(_compared(studies[0], Folder(before).rows(), Folder(after).rows()))
+    settings = _differing(_settings(studies[0]), _settings(studies[1]))
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps({"settings": settings, "columns": found}))
         return
+    for key, (was, now) in settings.items():
+        click.echo(f"differs: {key}: {_told(was)} -> {_told(now)}")
     for line in found:
         where = named(line["parameters"]) or "all runs"
+        one, two = line["runs"]
         change = f"{line['before']:.4g} -> {line['after']:.4g}"
         ratio = "" if line["ratio"] is None else f"{line['ratio']:.3f}; "
-        click.echo(f"{where}: {line['column']} {change}  ({ratio}{line['said']})")
+        click.echo(f"{where}: {line['column']} {change}  ({ratio}{one} and {two} runs; {line['said']})")
+    if any(_chance(*line["runs"]) > CHANCE for line in found):
+        click.echo("too few runs to tell them apart: run both experiments with --repetitions 4, or more")
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    """What says how a run goes."""
+    apart = ("name", "question", "repetitions", "figure")
+    return {key: value for key, value in msgspec.to_builtins(study).items() if key not in apart}
+
+
+def _told(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value)
+
+
+def _differing(before: Any, after: Any, place: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the keys in which two experiments differ, with what each has there (None: nothing)."""
+    if isinstance(before, list) and isinstance(after, list):
+        before, after = ({str(i): one for i, one in enumerate(some)} for some in (before, after))
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return {place: (before, after)} if before != after else {}
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in dict.fromkeys((*before, *after)):
+        found |= _differing(before.get(key), after.get(key), f"{place}.{key}".removeprefix("."))
+    return found
 
 
 def _compared(study: Study, before: list[Row], after: list[Row]) -> Iterator[Row]:
-    """Medians of each column, and whether the two sets of runs overlap at all."""
+    """Medians of each column (of `lost` the sum), and whether the two sets of runs overlap at all."""
     theirs = {tuple(parameters.values()): mine for parameters, mine in page.combined(study, after)}
     for parameters, mine in page.combined(study, before):
         others = theirs.get(tuple(parameters.values()), [])
         for column in page.SHOWN:
             one, two = page.values(mine, column), page.values(others, column)
             if one and two and (any(one) or any(two)):
-                was, now = median(one), median(two)
+                was, now = map(sum if column == "lost" else median, (one, two))
                 yield {
                     "parameters": parameters, "column": column, "before": was, "after": now,
-                    "ratio": now / was if was else None, "said": _apart(one, two),
+                    "ratio": now / was if was and column != "lost" else None,
+                    "runs": (len(one), len(two)), "said": _apart(one, two),
                 }  # fmt: skip
 
 
@@ -235,8 +264,12 @@ def _apart(one: list[float], two: list[float]) -> str:
     """Whether all of one set are above all of the other, and hardly by chance."""
     if max(one) >= min(two) and max(two) >= min(one):
         return "the runs overlap"
-    chance = 2 / comb(len(one) + len(two), len(one))
-    return "apart" if chance <= CHANCE else "apart, but too few runs to tell"
+    return "apart" if _chance(len(one), len(two)) <= CHANCE else "apart, but too few runs to tell"
+
+
+def _chance(one: int, two: int) -> float:
+    """How often sets of so many runs of one kind are apart."""
+    return 2 / comb(one + two, one)
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
@@ -10,16 +11,14 @@ from statistics import median
 from typing import Any
 
 from lab.bench.plot import require_matplotlib
-from lab.study.checks import COLUMNS, asks
+from lab.study.checks import COLUMNS, REPAIRS, asks
 from lab.study.folder import PACKETS, Folder, Row, lines
-from lab.study.page import combined, values
+from lab.study.page import combined, counted, lost, values
 from lab.study.schema import Figure, Study
 from lab.study.sequence import Point, points
 
 WIDTH, HEIGHT = 9.0, 3.6
 TROUBLE, FAULT, REPAIR, TAKEOVER = "#b3261e", "#1b1f23", "#8a94a0", "#2e7d32"
-REPAIRS = ("restart-host", "heal")
-"""Faults that are none."""
 AROUND_S = (-0.2, 0.8)
 """Of a fault: what a plot of sequence numbers shows, of a server that says something then."""
 FEW_SEGMENTS = 10
@@ -39,6 +38,8 @@ COUNTS = ("lost", "received", "sent")
 """Values that are whole numbers."""
 MARKS = ("fault", "repair", "takeover")
 """In a legend they are the last ones."""
+LOST = {"lw": 0, "marker": "x", "ms": 6, "color": TROUBLE}
+"""Of runs with lost connections: no median has them."""
 _TITLES = {
     "timeline": "What {who} gets",
     "gaps": "The longest silence in a run: the share of runs in which it was at most so long",
@@ -50,9 +51,13 @@ _TITLES = {
 
 
 def draw(study: Study, folder: Folder) -> list[tuple[str, Path]]:
-    """Draw what the experiment asks for (if it asks for nothing, what fits); return titles and files. Raises
+    """Draw what the experiment asks for (if it asks for nothing, what fits); return titles and files. Plots
+    that were there are removed. Raises
     lab.bench.plot.PlotError without matplotlib."""
     require_matplotlib()
+    for old in folder.path.glob("*.svg"):
+        if re.fullmatch(rf"\d+-({'|'.join(_KINDS)})", old.stem):
+            old.unlink()
     rows = [row for row in folder.rows() if "error" not in row]
     drawn = []
     for number, figure in enumerate(study.figure or _usual(study)):
@@ -126,11 +131,13 @@ def _series(rows: Sequence[Row], study: Study) -> Iterator[tuple[str, list[Row]]
 
 
 def _shown(rows: Sequence[Row], study: Study) -> Iterator[tuple[str, Row]]:
-    """One run of each combination: the one in the middle of all by its longest gap."""
+    """One run of each combination: of those that went well the one in the middle by its longest gap."""
     for name, mine in _series(rows, study):
-        ordered = sorted(mine, key=lambda row: row.get("longest_gap_ms", 0))
+        ordered = sorted(
+            [row for row in mine if row["ok"]] or mine, key=lambda row: row.get("longest_gap_ms", 0)
+        )
         row = ordered[len(ordered) // 2]
-        which = f"run {row['run']}" + (f", the middle of {len(mine)}" if len(mine) > 1 else "")
+        which = f"run {row['run']}" + (f", the middle of {len(ordered)}" if len(ordered) > 1 else "")
         yield f"{name}: {which}" if study.sweep else which, row
 
 
@@ -187,18 +194,22 @@ def _label_time(axes: Any, study: Study) -> None:
 
 def _gaps(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
     if several := _several(study):
-        named = [(f"{name}: ", _gaps_of(folder, rows, client)) for client, name in several]
+        named = [(f"{name}: ", _gaps_of(folder, rows, client), rows) for client, name in several]
     else:
         series = _series(rows, study)
         named = [
-            (f"{name}: " if study.sweep else "", values(mine, "longest_gap_ms")) for name, mine in series
+            (f"{name}: " if study.sweep else "", values(mine, "longest_gap_ms"), mine)
+            for name, mine in series
         ]
-    found = {name + _count(len(gaps)): sorted(gaps) for name, gaps in named if gaps}
-    for name, gaps in found.items():
-        parts = [i / len(gaps) for i in range(len(gaps) + 1)]
+    found = {name + (_lost(mine) or counted(len(gaps))): (sorted(gaps), mine) for name, gaps, mine in named}
+    for name, (gaps, mine) in found.items():
+        if not gaps:
+            axes.plot([], [], label=name)
+            continue
+        parts = [i / (len(gaps) + len(lost(mine))) for i in range(len(gaps) + 1)]
         (line,) = axes.step([gaps[0], *gaps], parts, where="post", label=name)
         axes.plot(gaps, parts[1:], "o", ms=3, color=line.get_color())
-    everything = [gap for gaps in found.values() for gap in gaps]
+    everything = [gap for gaps, _ in found.values() for gap in gaps]
     if everything and 0 < LOG_FROM * min(everything) < max(everything):
         _logarithmic(axes.xaxis)
     else:
@@ -209,13 +220,31 @@ def _gaps(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequenc
 
 
 def _gaps_of(folder: Folder, rows: Sequence[Row], client: int) -> list[float]:
-    """The longest silence of one client in each run, in ms."""
-    said = [line for row in rows for line in _client(folder, row, client)]
+    """The longest silence of one client in each run that went well, in ms."""
+    said = [line for row in rows if row["ok"] for line in _client(folder, row, client)]
     return [line["longest_gap_us"] / 1000 for line in said if line["type"] == "end"]
 
 
-def _count(runs: int) -> str:
-    return f"{runs} run" + ("s" if runs > 1 else "")
+def _lost(rows: Sequence[Row]) -> str:
+    """What a legend says of runs with lost connections; nothing if there is none."""
+    tested = sum("late_ms" not in row for row in rows)
+    return f"lost: {len(lost(rows))} of {counted(tested)}" if lost(rows) else ""
+
+
+def _crosses(axes: Any, figure: Figure, places: Sequence[tuple[float, Sequence[Row]]]) -> list[float]:
+    """Runs with lost connections at the place of their combination, if it is not them that are counted;
+    return their values."""
+    everything = [row for _, mine in places for row in mine]
+    if figure.value == "lost" or not lost(everything):
+        return []
+    found = [
+        (place, float(row[figure.value]))
+        for place, mine in places
+        for row in lost(mine)
+        if row.get(figure.value) is not None
+    ]
+    axes.plot([place for place, _ in found], [value for _, value in found], label=_lost(everything), **LOST)
+    return [value for _, value in found]
 
 
 def _parameter(axes: Any, figure: Figure, study: Study, folder: Folder, rows: Sequence[Row]) -> None:
@@ -252,7 +281,9 @@ def _over_numbers(axes: Any, figure: Figure, study: Study, rows: Sequence[Row], 
         )
     _number_axis(axes.xaxis, sorted({float(place) for measured in found.values() for place in measured}))
     axes.set_xlabel(f"{across}, bytes per second" if across.endswith(".rate") else across)
-    return [value for measured in found.values() for some in measured.values() for value in some]
+    places_of = [(float(parameters[across]), mine) for parameters, mine in combined(study, rows)]
+    crosses = _crosses(axes, figure, places_of)
+    return [*crosses, *(value for measured in found.values() for some in measured.values() for value in some)]
 
 
 def _number(value: float) -> str:
@@ -286,6 +317,7 @@ def _side_by_side(axes: Any, figure: Figure, study: Study, rows: Sequence[Row]) 
             medians.append(median(found))
             everything += found
     axes.plot(places, medians, label="median", lw=0, color="#0d47a1", marker="_", ms=16, mew=2, clip_on=False)
+    everything += _crosses(axes, figure, [(i, mine) for i, (_, mine) in enumerate(_series(rows, study))])
     axes.set_xlim(-0.5, len(names) - 0.5)
     wide = sum(map(len, names)) > TICKS_IN_A_ROW
     axes.set_xticks(range(len(names)), names, fontsize=8, **({"rotation": 20, "ha": "right"} if wide else {}))

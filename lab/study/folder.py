@@ -7,7 +7,7 @@
 ``runs/N/``        of run N: ``client-K.jsonl`` (what a client said), ``nodes.jsonl`` (state of the nodes over
                    time), ``events.jsonl`` (faults, and the nodes' own events), ``links.pcapng``;
                    ``error.txt`` says why it could not be done
-``*.svg``          the plots
+``N-KIND.svg``     the plots
 ``report.html``    all of it on one page, which needs no other file
 =================  ==========================================================================================
 

@@ -44,10 +44,9 @@ SHOWN = ("takeover_ms", "longest_gap_ms", "mbit_s", "wait_p50_us", "wait_p99_us"
 def write(study: Study, folder: Folder, figures: Sequence[tuple[str, Path]]) -> Path:
     """Write report.html; return its path."""
     rows = folder.rows()
-    failed = [row for row in rows if not row.get("ok")]
     parts = [
         f"<h1>{escape(study.name)}</h1><p class=question>{escape(study.question)}</p>",
-        f"<p>{_sentence(study, rows, failed)}</p>",
+        f"<p>{_sentence(study, rows)}</p>",
         "<h2>Summary</h2>" + _summary(study, rows),
         *(f"<figure>{_inline(file)}</figure>" for _, file in figures),
         "<h2>Runs</h2>" + _runs(rows),
@@ -61,14 +60,32 @@ def write(study: Study, folder: Folder, figures: Sequence[tuple[str, Path]]) -> 
     return file
 
 
-def _sentence(study: Study, rows: Sequence[Row], failed: Sequence[Row]) -> str:
+def _sentence(study: Study, rows: Sequence[Row]) -> str:
     wanted = max(len(rows), study.repetitions * prod(map(len, study.sweep.values())))
     told = f"{len(rows)} of {wanted} runs, seed {study.seed}. "
-    if not failed:
+    if not (failed := failures(rows)):
         return told + "In each of them every byte was right, and no connection was lost."
-    return (
-        told + f"<b>{len(failed)}</b> of them lost connections, or could not be done: see the table of runs."
-    )
+    return told + f"<b>{failed}</b>: see the table of runs. Medians are of the others."
+
+
+def failures(rows: Sequence[Row]) -> str:
+    """Return how many runs did not go well, by kind; "" if all did."""
+    counts = {
+        "with lost connections": len(lost(rows)),
+        "without a test: the fault came after the clients": sum("late_ms" in row for row in rows),
+        "not done": sum("error" in row for row in rows),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def counted(number: int) -> str:
+    """Return that number of runs in words."""
+    return f"{number} run" + ("" if number == 1 else "s")
+
+
+def lost(rows: Sequence[Row]) -> list[Row]:
+    """Return the runs in which a client did not get all, or not what it should."""
+    return [row for row in rows if not (row["ok"] or "error" in row or "late_ms" in row)]
 
 
 def combined(study: Study, rows: Sequence[Row]) -> list[tuple[dict[str, Any], list[Row]]]:
@@ -85,8 +102,9 @@ def combined(study: Study, rows: Sequence[Row]) -> list[tuple[dict[str, Any], li
 
 
 def values(rows: Sequence[Mapping[str, Any]], column: str) -> list[float]:
-    """Return what runs have in a column."""
-    return [float(row[column]) for row in rows if row.get(column) is not None]
+    """Return what runs have in a column: those that went well; of `lost`, also those that lost."""
+    counts = [row for row in rows if row["ok"] or (column == "lost" and "late_ms" not in row)]
+    return [float(row[column]) for row in counts if row.get(column) is not None]
 
 
 def spread(rows: Sequence[Mapping[str, Any]], column: str) -> tuple[float, float, float] | None:
@@ -101,9 +119,13 @@ def _summary(study: Study, rows: Sequence[Row]) -> str:
     body = ""
     for parameters, mine in combined(study, rows):
         cells = [escape(str(value)) for value in parameters.values()] or ["all"]
-        cells.append(str(len(mine)))
+        well = sum(row["ok"] for row in mine)
+        cells.append(str(len(mine)) if well == len(mine) else f"{well} of {len(mine)}")
         for column in columns:
             found = spread(mine, column)
+            if found and column == "lost":
+                cells.append(lost_in(values(mine, column)))
+                continue
             most = (
                 f" <small>({found[0]:.4g} to {found[2]:.4g})</small>" if found and found[0] < found[2] else ""
             )
@@ -111,7 +133,13 @@ def _summary(study: Study, rows: Sequence[Row]) -> str:
         body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
     table = f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
     meant = "; ".join(f"{column}: {COLUMNS[column]}" for column in columns)
-    return f"{table}<p><small>Medians, and from least to most. {escape(meant)}.</small></p>"
+    what = "Medians, and from least to most, of the n runs that went well"
+    return f"{table}<p><small>{what}. {escape(meant)}.</small></p>"
+
+
+def lost_in(found: Sequence[float]) -> str:
+    """Return how many connections were lost in all of these runs."""
+    return f"{sum(found):.0f} in {counted(len(found))}"
 
 
 def _runs(rows: Sequence[Row]) -> str:
@@ -130,9 +158,8 @@ def _runs(rows: Sequence[Row]) -> str:
         went = "<td>yes</td>" if row.get("ok") else f"<td class=bad>{escape(str(trouble) or 'no')}</td>"
         body += f"<tr>{cells}{went}</tr>"
     table = f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
-    return (
-        f"<details{' open' if len(rows) <= 20 else ''}><summary>{len(rows)} runs</summary>{table}</details>"
-    )
+    begin = "<details open>" if len(rows) <= 20 else "<details>"
+    return f"{begin}<summary>{counted(len(rows))}</summary>{table}</details>"
 
 
 def _inline(file: Path) -> str:

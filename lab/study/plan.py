@@ -28,9 +28,9 @@ class Run(Struct, frozen=True):
     """The experiment, with the parameters put in their places."""
 
 
-def read(file: Path, changes: Mapping[str, Any] | None = None) -> Study:
-    """Read an experiment; `changes` are keys of it that are to be other than the file says. Raises LabError
-    that says which key is wrong."""
+def read(file: Path, changes: Mapping[str, Any] | None = None, *, done: bool = False) -> Study:
+    """Read an experiment; `changes` are keys of it that are to be other than the file says. `done`: it has
+    results, and needs the files of its servers no more. Raises LabError that says which key is wrong."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -42,7 +42,9 @@ def read(file: Path, changes: Mapping[str, Any] | None = None) -> Study:
     except tomllib.TOMLDecodeError as error:
         raise LabError(f"{file}: {error}") from error
     for server in raw.get("server", ()):
-        if isinstance(server, dict) and isinstance(server.get("files"), str):
+        if isinstance(server, dict) and done:
+            server |= {"files": "", "expect": ""}
+        elif isinstance(server, dict) and isinstance(server.get("files"), str):
             server["files"] = str(file.parent.absolute() / server["files"])
     return understand(raw | dict(changes or {}), str(file))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -29,7 +30,7 @@ from lab.faults import make_fault
 from lab.hosts import await_condition
 from lab.lifecycle import Lab, rehearse
 from lab.network import SERVICE6
-from lab.study.checks import WAITS
+from lab.study.checks import REPAIRS, WAITS
 from lab.study.folder import PACKETS, Folder, Row, lines, write_lines
 from lab.study.plan import Run, combinations, named
 from lab.study.program import program, words
@@ -111,6 +112,13 @@ class _Speaker:
                 env=os.environ | self._told(run.study.seconds),
             )  # fmt: skip
         self._ends_s = time.monotonic() + self._limit_s
+        self.ended_s = math.inf
+        self._ending = threading.Thread(target=self._await_end, name=f"end of client {number}", daemon=True)
+        self._ending.start()
+
+    def _await_end(self) -> None:
+        self.process.wait()
+        self.ended_s = time.monotonic()
 
     def _told(self, seconds: float) -> dict[str, str]:
         """What a command may use."""
@@ -123,12 +131,12 @@ class _Speaker:
 
     def finish(self) -> int:
         """Wait for its end, within its limit; return its exit status, or UNEXPECTED."""
-        try:
-            status = self.process.wait(max(0.0, self._ends_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        self._ending.join(max(0.0, self._ends_s - time.monotonic()))
+        if self._ending.is_alive():
             self._late = f"it did not end within {self._limit_s:g} s"
             self.kill()
             return -signal.SIGKILL
+        status: int = self.process.returncode
         if status == 0 and self.client.expect not in (None, self.file.read_text(errors="replace")):
             self._unexpected = "it has not printed what `expect` says"
             return UNEXPECTED
@@ -137,7 +145,7 @@ class _Speaker:
     def kill(self) -> None:
         """End it."""
         self.process.kill()
-        self.process.wait()
+        self._ending.join()
 
     def why(self) -> str:
         """What went wrong, in a line."""
@@ -335,14 +343,22 @@ class _Stage:
             for number, (speaker, status) in enumerate(zip(speakers, statuses, strict=True))
             if status
         ]
+        last_us = max(
+            end.get("time_us", self._clock.us(speaker.ended_s))
+            for speaker, end in zip(speakers, ends, strict=True)
+        )
+        late = {} if whys else too_late(self._events, last_us)
+        if late:
+            who = "the client" if len(speakers) == 1 else "the last client"
+            whys = [f"the fault came {late['late_ms']:.0f} ms after {who} had ended: nothing was tested"]
         row: Row = {
             "run": self._run.number,
             "repetition": self._run.repetition,
             "seed": self._run.seed,
             "parameters": self._run.parameters,
-            "ok": not any(statuses),
+            "ok": not whys,
             "why": whys[0] if whys else "",
-        }
+        } | late  # fmt: skip
         measured = [end for end in ends if end]
         if measured:
             row |= {
@@ -369,6 +385,13 @@ class _Stage:
             if before and event["event"] == "role" and event.get("role") == "primary":
                 return row | {"takeover_ms": (event["time_us"] - before[-1]) / 1000}
         return row
+
+
+def too_late(events: Sequence[Mapping[str, Any]], last_us: int) -> Row:
+    """Return by how much a fault that is no repair missed the clients, of which the last has ended at
+    `last_us`; nothing if all met them."""
+    struck = [one["time_us"] for one in events if one["event"] == "fault" and one["fault"] not in REPAIRS]
+    return next(({"late_ms": (at_us - last_us) / 1000} for at_us in struck if at_us > last_us), {})
 
 
 def _looked_at(group: dict[str, Any]) -> dict[str, Any]:

@@ -121,3 +121,25 @@ def test_a_moment_that_cannot_come_any_more_is_told(tmp_path: Path) -> None:
     assert running.returncode == 1
     told = json.loads(out.splitlines()[0])["error"]
     assert told == "the first client ended before 'renewed': `seconds` is too short", error
+
+
+TOO_LATE = """
+name = "too-late"
+client = [{ measure = "down", bytes = 1000000 }]
+fault = [{ kind = "crash-host", at_s = 2 }]
+"""
+
+
+def test_a_fault_after_the_end_of_the_client_is_no_success(tmp_path: Path) -> None:
+    file = tmp_path / "too-late.toml"
+    file.write_text(TOO_LATE)
+    with started(str(file), tmp_path / "out") as running:
+        out, error = said(running)
+    assert running.returncode == 1
+    row = json.loads(out.splitlines()[0])
+    assert not row["ok"] and row["received"] == 1_000_000 and row["late_ms"] > 0
+    assert (
+        row["why"] == f"the fault came {row['late_ms']:.0f} ms after the client had ended: nothing was tested"
+    )
+    assert "1 run, 1 without a test: the fault came after the clients" in error
+    assert "every byte was right" not in (tmp_path / "out" / "report.html").read_text()
