@@ -218,6 +218,8 @@ def compare(before: Path, after: Path, as_json: bool) -> None:
         change = f"{line['before']:.4g} -> {line['after']:.4g}"
         ratio = "" if line["ratio"] is None else f"{line['ratio']:.3f}; "
         click.echo(f"{where}: {line['column']} {change}  ({ratio}{one} and {two} runs; {line['said']})")
+    if not found:
+        click.echo(f"nothing to compare: {before} or {after} has no run that went well")
     if any(_chance(*line["runs"]) > CHANCE for line in found):
         click.echo("too few runs to tell them apart: run both experiments with --repetitions 4, or more")
 

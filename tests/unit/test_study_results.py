@@ -168,3 +168,5 @@ def test_a_comparison_tells_how_many_runs_and_what_differs(tmp_path: Path) -> No
     filled(tmp_path / "b", row(3, 53.0), row(4, 54.0), text=other)
     filled(tmp_path / "a", row(3, 103.0))
     assert "too few" not in compared(*folders)
+    filled(tmp_path / "c", lost(0, 1.0, lost=0))
+    assert compared(folders[0], str(tmp_path / "c")).startswith("nothing to compare: ")
