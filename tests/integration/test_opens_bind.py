@@ -23,7 +23,7 @@ from tests.integration.netns import needs_root
 pytestmark = needs_root
 
 CLIENT4, CLIENT6 = "10.77.0.10", "fd77::10"
-BEHIND, BYTES, SOME = 9000, 20_000_000, 2_000_000
+BEHIND, BYTES, SOME = 9000, 40_000_000, 2_000_000
 NGINX = f"""
 user root; error_log stderr; pid /run/nginx.pid; daemon off;
 events {{ worker_connections 1024; }}
