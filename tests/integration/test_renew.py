@@ -69,8 +69,11 @@ def test_a_switchover_in_the_middle_of_a_renewal_waits_for_it(pair: Pair) -> Non
         callers = [stack.enter_context(Caller(lab)) for _ in range(CALLERS)]
         make_fault(lab, "restart-host", backup)
         await_condition(lambda: pair.group(primary)["synced"], SYNC_S, "there is a backup again")
-        answer = lab.ask(primary, {"op": "switchover", "group": GROUP}, SYNC_S)
-        assert answer.get("started"), answer
+
+        def starts() -> bool:  # the backup may not have said yet that its server is well
+            return bool(lab.ask(primary, {"op": "switchover", "group": GROUP}, SYNC_S).get("started"))
+
+        await_condition(starts, SYNC_S, "the switchover starts")
         await_condition(lambda: pair.group(primary)["role"] == "backup", SYNC_S, "the roles are exchanged")
         assert all(caller.says("served by the other node") for caller in callers)
         assert pair.group(backup)["counters"]["unverified_resets"] == 0
