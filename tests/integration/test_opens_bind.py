@@ -109,8 +109,11 @@ def test_a_proxy_connects_from_the_service_and_outlives_its_host(
         await_condition(
             lambda: all(file.exists() and file.stat().st_size > SOME for file in files), 30, "nothing comes"
         )
+        both = ["local", "local", "remote", "remote"]
+        await_condition(
+            lambda: sorted(flow["opener"] for flow in flows(lab)) == both, 10, "both are known on both sides"
+        )
         known = flows(lab)
-        assert sorted(flow["opener"] for flow in known) == ["local", "local", "remote", "remote"]
         assert {flow["protection"] for flow in known} == {"protected"}, known
         assert counts(lab) == (2, 0)
         make_fault(lab, "crash-host", "primary")
