@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from lab import links, wire
+from lab.addresses import addresses
 from lab.calibrate import calibrate as measure_links
 from lab.campaign import campaign
 from lab.endure import endure
@@ -353,5 +354,5 @@ def shell(name: str) -> None:
     run(lab, name)
 
 
-for _command in (campaign, endure, groups, run_command, new, compare, client):
+for _command in (addresses, campaign, endure, groups, run_command, new, compare, client):
     lab.add_command(_command)
