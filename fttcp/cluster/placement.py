@@ -9,8 +9,9 @@ The rules, in the order in which they are applied:
    leave; else to the first that only backups have to leave; else to the first on which it fits beside the
    primaries of higher rank.
 3. A group for which no host has room is *shed*: nobody serves it, until a later assignment has room.
-4. Then each group with a primary, by rank, gets a backup, by the same rule, from what primaries leave. So
-   any primary is worth more than any backup.
+4. Then each group with a primary, by rank, keeps its backup, if it fits in what primaries leave; then those
+   without one, by rank, get the first host of their preference with room. So any primary is worth more than
+   any backup, and no backup leaves for another one. Each could serve, see ``could_serve``.
 
 Nothing else moves: a host that returns is given what is shed and what lacks a backup, and no primary. No
 better packing is looked for, since a move costs connections. The result hangs on the view alone, so hosts
@@ -78,8 +79,18 @@ def assign(groups: Collection[Group], hosts: Collection[Host]) -> Assignment:
     sitting = _sitting_backups(groups, room)
     primaries = _seat([_primary_seat(group, room) for group in order], room, sitting)
     served = [group for group in order if primaries[group.name]]
-    backups = _seat([_backup_seat(group, primaries[group.name], room) for group in served], room, {})
+    able = _able(served, primaries, [host for host in hosts if host.alive])
+    sit = [_Seat(one.name, one.backup_units, (one.backup,)) for one in served if one.backup in able[one.name]]
+    stay = {name: host for name, host in _seat(sit, room, {}).items() if host}
+    lack = [_backup_seat(group, able[group.name]) for group in served if group.name not in stay]
+    backups = stay | _seat(lack, room, {})
     return {group.name: Place(primaries[group.name], backups.get(group.name, "")) for group in groups}
+
+
+def could_serve(group: Group, capacity: int | None, beside: int) -> bool:
+    """Return whether a host may be the backup of a group, whatever it takes as that: the group fits there
+    beside the primaries of higher rank, which take ``beside`` units. For it the others would leave."""
+    return capacity is None or beside + group.units <= capacity
 
 
 def used(groups: Iterable[Group]) -> dict[str, int]:
@@ -112,7 +123,7 @@ class _Seat:
     group: str
     units: int
     first: tuple[str, ...]
-    others: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 def _primary_seat(group: Group, room: Mapping[str, int | None]) -> _Seat:
@@ -121,10 +132,26 @@ def _primary_seat(group: Group, room: Mapping[str, int | None]) -> _Seat:
     return _Seat(group.name, group.units, first, hosts)
 
 
-def _backup_seat(group: Group, primary: str, room: Mapping[str, int | None]) -> _Seat:
-    hosts = tuple(name for name in group.prefer if name in room and name != primary)
-    first = (group.backup,) if group.backup in hosts else ()
-    return _Seat(group.name, group.backup_units, first, hosts)
+def _able(
+    served: Iterable[Group], primaries: Mapping[str, str], hosts: Iterable[Host]
+) -> dict[str, frozenset[str]]:
+    """Return for each group, given by rank, the hosts that may be its backup."""
+    beside, able = dict.fromkeys(hosts, 0), dict[str, frozenset[str]]()
+    for group in served:
+        primary = primaries[group.name]
+        able[group.name] = frozenset(
+            host.name
+            for host, units in beside.items()
+            if host.name != primary and host.name in group.prefer and could_serve(group, host.capacity, units)
+        )
+        for host in beside:
+            beside[host] += group.units * (host.name == primary)
+    return able
+
+
+def _backup_seat(group: Group, able: Collection[str]) -> _Seat:
+    hosts = tuple(name for name in group.prefer if name in able)
+    return _Seat(group.name, group.backup_units, (), hosts)
 
 
 def _sitting_backups(groups: Iterable[Group], room: Mapping[str, int | None]) -> Units:

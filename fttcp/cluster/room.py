@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from fttcp.cluster.placement import Group, ranked
+from fttcp.cluster.placement import Group, could_serve, ranked
 
 
 class Part(IntEnum):
@@ -63,10 +63,7 @@ class Claim:
 
 
 def fits(claims: Iterable[Claim], capacity: int | None) -> frozenset[str]:
-    """Return the names of the groups for which a host with so many units (None: no bound) has room.
-
-    One whose backup takes less than its primary needs room for a primary beside those of higher rank.
-    """
+    """Return the names of the groups for which a host with so many units (None: no bound) has room."""
     by_name = {claim.group.name: claim for claim in claims}
     if capacity is None:
         return frozenset(by_name)
@@ -74,12 +71,12 @@ def fits(claims: Iterable[Claim], capacity: int | None) -> frozenset[str]:
     place = {claim.group.name: i for i, claim in enumerate(by_rank)}
     left, room, serving = capacity, set(), dict[int, int]()
     for claim in sorted(by_rank, key=lambda claim: claim.turn):
-        name, units = claim.group.name, claim.group.units
+        name = claim.group.name
         beside = sum(taken for i, taken in serving.items() if i < place[name])
-        if claim.units > left or units > capacity - beside:
+        if claim.units > left or not could_serve(claim.group, capacity, beside):
             continue
         room.add(name)
         left -= claim.units
         if claim.part in (Part.SERVES, Part.UNSERVED):
-            serving[place[name]] = units
+            serving[place[name]] = claim.group.units
     return frozenset(room)

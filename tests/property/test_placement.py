@@ -56,9 +56,17 @@ def slow(groups: Sequence[Group], hosts: Sequence[Host]) -> Assignment:
         [*(name for name in alive if name in group.prefer), None] for group in line
     ]
     primaries = best(choices, line, hosts, True, {})
+    bounds = {host.name: host.capacity for host in hosts}
+
+    def could(way: str | None, number: int) -> bool:
+        """True if the host could serve the group with all that count more."""
+        bound = None if way is None else bounds[way]
+        more = [one.units for one, where in zip(line[:number], primaries, strict=False) if where == way]
+        return bound is None or sum(more, line[number].units) <= bound
+
     beside = [
-        [way for way in ways if where and way != where] + [None] * (not where)
-        for ways, where in zip(choices, primaries, strict=True)
+        [way for way in ways if where and way != where and could(way, number)] + [None] * (not where)
+        for number, (ways, where) in enumerate(zip(choices, primaries, strict=True))
     ]
     backups = best(beside, line, hosts, False, dict(zip(names, primaries, strict=True)))
     both = zip(primaries, backups, strict=True)
@@ -114,7 +122,9 @@ def best(
         bound = capacity[where]
         here = load(where, picked[: number + 1])
         place = group.prefer.index(where)
-        for level, backups in ((100, primary), (200, False)):
+        if not primary:
+            return 100 + place
+        for level, backups in ((100, True), (200, False)):
             if bound is None or here + sitting(where, number, backups) <= bound:
                 return level + place
         return 300 + place
@@ -127,7 +137,14 @@ def best(
 
     served = [group for group in line if primary or taken.get(group.name)]
     able = [picked for picked in product(*choices) if fits(picked)]
-    return min(able, key=lambda picked: [cost(picked, number) for number in range(len(line))])
+
+    def stay(picked: tuple[str | None, ...]) -> list[bool]:
+        """Backups that sit come before those that look for a host."""
+        if primary:
+            return []
+        return [where not in seats(one, alive, False) for one, where in zip(line, picked, strict=True)]
+
+    return min(able, key=lambda picked: (stay(picked), [cost(picked, i) for i in range(len(line))]))
 
 
 @settings(max_examples=3000)

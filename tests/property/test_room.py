@@ -105,6 +105,9 @@ def check(cluster: Cluster) -> None:
     assert {name: place.primary for name, place in found.items()} == {
         group.name: group.primary for group in groups
     }
+    assert {name: place.backup for name, place in found.items()} == {
+        group.name: group.backup for group in groups
+    }
 
 
 @settings(max_examples=400, deadline=None)

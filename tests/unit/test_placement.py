@@ -79,11 +79,20 @@ def test_a_group_without_host_turns_nobody_out_if_another_host_has_room() -> Non
     assert assign([pair, single], hosts[:-1]) == {"pair": Place("gamma"), "web": Place("beta")}
 
 
-def test_a_cold_backup_takes_no_units() -> None:
+def test_a_cold_backup_takes_no_units_and_is_where_it_could_serve() -> None:
+    """What counts less would leave for it; what counts more would not."""
     cold = replace(MAIL, units=2, backup_units=0)
-    hosts = [replace(ALPHA, capacity=2), BETA]
-    assert assign([replace(WEB, units=2, backup_units=0), cold], hosts) == {
-        "web": Place("alpha", "beta"), "mail": Place("beta", "alpha")
+    for importance, backup in ((1, "alpha"), (5, "")):
+        other = replace(WEB, prefer=("alpha",), importance=importance)
+        found = assign([other, cold], [ALPHA, BETA])
+        assert found == {"web": Place("alpha"), "mail": Place("beta", backup)}
+
+
+def test_a_backup_stays_though_a_more_important_group_lacks_one() -> None:
+    hosts = [replace(host, capacity=1) for host in (ALPHA, BETA, GAMMA)]
+    sits = replace(MAIL, primary="beta", backup="gamma")
+    assert assign([replace(WEB, primary="alpha"), sits], hosts) == {
+        "web": Place("alpha"), "mail": Place("beta", "gamma")
     }  # fmt: skip
 
 
