@@ -11,6 +11,8 @@ what it has of it. What fits is what ``placement.assign`` has for the same host,
 5. groups that lack a backup;
 6. groups for which it would be a spare.
 
+A group that a host should serve, while its server does not stay up (``Health``), is one of 4.
+
 The two waits stand for what ``assign`` knows of other hosts: one on which nobody has to leave needs no wait.
 """
 
@@ -60,6 +62,29 @@ class Claim:
         if self.part is Part.UNSERVED:
             return 2 if self.waited >= 0.5 else 4
         return {Part.BACKS: 3, Part.UNBACKED: 5, Part.SPARE: 6}[self.part]
+
+
+@dataclass(slots=True)
+class Health:
+    """Whether the server of a group that this host serves stays up. One that begins anew again and again may
+    be well for a moment each time. Times are seconds of a monotonic clock."""
+
+    ails_since_s: float | None = None
+    well_since_s: float | None = None
+
+    def note(self, healthy: bool, now_s: float, steady_s: float) -> None:
+        """Take in how it is now; it is well once it has been healthy for ``steady_s``."""
+        if not healthy:
+            self.well_since_s = None
+            self.ails_since_s = now_s if self.ails_since_s is None else self.ails_since_s
+        elif self.ails_since_s is not None:
+            self.well_since_s = now_s if self.well_since_s is None else self.well_since_s
+            if now_s - self.well_since_s >= steady_s:
+                self.ails_since_s = self.well_since_s = None
+
+    def fails(self, now_s: float, patience_s: float) -> bool:
+        """Whether it has ailed for so long that nobody counts as served."""
+        return self.ails_since_s is not None and now_s - self.ails_since_s >= patience_s
 
 
 def fits(claims: Iterable[Claim], capacity: int | None) -> frozenset[str]:

@@ -53,6 +53,11 @@ class Serving:
         self.leaves_by_s = 0.0
         """When the server of a group that is shed ends at the latest, though nobody has taken the role."""
 
+    @property
+    def healthy(self) -> bool:
+        """Whether health vouches for the server."""
+        return self._healthy
+
     # ------------------------------------------------------------------ its news
 
     def changed(self, healthy: bool, cause: Cause, reason: str, serves: bool = False) -> None:

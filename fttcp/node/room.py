@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from fttcp.cluster.placement import Group
-from fttcp.cluster.room import Claim, Part, fits
+from fttcp.cluster.room import Claim, Health, Part, fits
 from fttcp.config import Config
 from fttcp.config.placement import groups_of
 from fttcp.group.group import GroupRuntime
@@ -28,7 +28,10 @@ class Room:
         """Group that made others leave -> when; it is not awaited for ever."""
         self._vain: set[str] = set()
         """Groups for which others left in vain: not again before another one serves them, or a reload."""
+        self._health: dict[str, Health] = {}
+        """Of servers of groups of which this node is primary, and that it has not shed."""
         self._start_within_s: dict[str, float] = {}
+        self._steady_s: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -40,6 +43,7 @@ class Room:
     def forget(self) -> None:
         """Another configuration: what was in vain may not be now."""
         self._vain.clear()
+        self._health.clear()
         self.look()
 
     def close(self) -> None:
@@ -55,13 +59,14 @@ class Room:
         config = config or self._config()
         by_name = {group.name: group for group in groups_of(config)}
         self._start_within_s = {one.name: one.restart.start_within_s for one in config.group}
+        self._steady_s = {one.name: one.restart.steady_s for one in config.group}
         now_s = asyncio.get_running_loop().time()
         runtimes = {
             name: one
             for name, one in self._groups.items()
             if name in by_name and not (one.fenced or one.machine.view.stopping)
         }
-        for kept in (self._unserved_s, self._admitted_s):
+        for kept in (self._unserved_s, self._admitted_s, self._health):
             for name in kept.keys() - runtimes.keys():
                 del kept[name]
         self._vain &= runtimes.keys()
@@ -81,6 +86,11 @@ class Room:
     def _claim(self, group: Group, runtime: GroupRuntime, now_s: float) -> Claim:
         name, machine = group.name, runtime.machine
         part = _part(machine, runtime.serving.shed)
+        if machine.role is not Role.PRIMARY:
+            self._health.pop(name, None)
+        if part is Part.SERVES and self._fails(name, runtime, now_s):
+            part = Part.UNSERVED
+            self._vain.add(name)
         if part is not Part.UNSERVED or machine.paused or machine.settings.cold:
             self._unserved_s.pop(name, None)
             self._admitted_s.pop(name, None)
@@ -90,6 +100,17 @@ class Room:
         since_s = self._unserved_s.setdefault(name, now_s)
         waited = 0.0 if name in self._vain else (now_s - since_s) / self._wait_s(machine)
         return Claim(group, part, waited)
+
+    def _fails(self, name: str, runtime: GroupRuntime, now_s: float) -> bool:
+        """Whether the server of a primary has not stayed up for as long as one may take to begin to serve."""
+        machine, health = runtime.machine, self._health.setdefault(name, Health())
+        if machine.paused or machine.settings.cold:
+            self._health[name] = Health()
+            return False
+        health.note(runtime.serving.healthy, now_s, self._steady_s[name])
+        if health.ails_since_s is None:
+            self._vain.discard(name)
+        return health.fails(now_s, self._patience_s(name))
 
     def _note_admitted(self, claim: Claim, admitted: bool, now_s: float) -> None:
         """It has waited until others left; if nobody serves it all the same, they did in vain."""
@@ -125,6 +146,11 @@ class Room:
                 begun_s, wait_s = self._unserved_s[name], self._wait_s(self._groups[name].machine)
                 times += [begun_s + wait_s / 2, begun_s + wait_s]
         times += [since_s + self._patience_s(name) for name, since_s in self._admitted_s.items()]
+        for name, health in self._health.items():
+            if health.ails_since_s is not None:
+                times.append(health.ails_since_s + self._patience_s(name))
+            if health.well_since_s is not None:
+                times.append(health.well_since_s + self._steady_s[name])
         later = [at_s for at_s in times if at_s > now_s]
         if later:
             self._look_in(min(later) - now_s + 0.001)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from fttcp.cluster.placement import Group
-from fttcp.cluster.room import Claim, Part
+from fttcp.cluster.room import Claim, Health, Part, fits
 from fttcp.config import load
 from fttcp.group.serving import Serving
 from fttcp.node.room import Room, _part
@@ -172,7 +172,7 @@ def runtime_of(role: Role = Role.BACKUP, cold: bool = False, paused: bool = Fals
         role=role, phase=Phase.SOLO if role is Role.PRIMARY else Phase.LISTENING, settings=settings,
         view=view, paused=paused,
     )  # fmt: skip
-    serving = SimpleNamespace(shed="", leaves_by_s=0.0, have_units=lambda why: told.append(why))
+    serving = SimpleNamespace(shed="", leaves_by_s=0.0, healthy=True, have_units=lambda why: told.append(why))
     return SimpleNamespace(machine=machine, serving=serving, fenced=False)
 
 
@@ -230,3 +230,47 @@ def test_who_is_told_that_there_are_no_units(
         assert room._timer is None or room._timer.cancelled()
 
     looked(tmp_path, runtime_of(role, cold, paused, told), test)
+
+
+def test_a_server_that_does_not_stay_up_serves_nobody() -> None:
+    health = Health()
+    health.note(False, 0, 10)
+    for second in range(1, 60, 5):  # up for a moment each time
+        health.note(True, second, 10)
+        health.note(False, second + 4, 10)
+    assert not health.fails(59, 60) and health.fails(60, 60)
+    health.note(True, 61, 10)
+    assert health.fails(70, 60)
+    health.note(True, 71, 10)
+    assert not health.fails(200, 60)
+
+
+@pytest.mark.parametrize(
+    ("cold", "paused", "fails"), [(False, False, True), (True, False, False), (False, True, False)]
+)
+def test_a_primary_whose_server_crashes_again_and_again_loses_its_units(
+    tmp_path: Path, cold: bool, paused: bool, fails: bool
+) -> None:
+    """To whom there is; it stays with them if nobody wants them. It does not drive others out later."""
+
+    def test(room: Room, groups: dict[str, Any]) -> None:
+        room.look()
+        runtime, web = groups["web"], Group("web", ("alpha",), importance=9)
+        low = Claim(Group("low", ("alpha",)), Part.BACKS)
+        now_s = asyncio.get_running_loop().time()
+        assert room._claim(web, runtime, now_s).part is Part.SERVES
+        runtime.serving.healthy = False
+        room._claim(web, runtime, now_s)
+        assert room._claim(web, runtime, now_s + 61).part is Part.SERVES, "it may just start"
+        claim = room._claim(web, runtime, now_s + 63)
+        assert claim == Claim(web, Part.UNSERVED if fails else Part.SERVES)
+        assert fits([claim, low], 1) == ({"low"} if fails else {"web"})
+        assert "web" in fits([claim], 1)
+        runtime.serving.shed = WHY if fails else ""
+        assert room._claim(web, runtime, now_s + 900).waited == 0
+        runtime.serving.shed, runtime.serving.healthy = "", True
+        room._claim(web, runtime, now_s + 1000)
+        assert room._claim(web, runtime, now_s + 1011).part is Part.SERVES and not room._vain
+        room.close()
+
+    looked(tmp_path, runtime_of(Role.PRIMARY, cold, paused, told=[]), test)
