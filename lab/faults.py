@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fttcp.ownership.model import Refusal
 from lab import firewalls, links, network
 from lab.errors import LabError
 from lab.firewalls import RULE_ACTS
@@ -29,6 +30,8 @@ from lab.wire import PLAIN, Terms
 Report = dict[str, Any]
 EFFECT_S = 5.0
 """Longest time in seconds that a fault may take to show its effect."""
+ASK_AGAIN_S = 0.01
+"""Seconds until a node that cannot yet do what it is asked is asked again."""
 
 
 def crash_host(lab: Lab, target: str = "primary") -> Report:
@@ -208,11 +211,24 @@ def restart_host(lab: Lab, target: str | None = None) -> Report:
 def switchover(lab: Lab, target: str = "primary") -> Report:
     """Ask the primary for a planned switchover of the lab's group: no fault, but a disturbance."""
     host = _node(lab, target)
-    at_s = time.monotonic()
-    answer = lab.ask(host.name, {"op": "switchover", "group": GROUP}, timeout_s=EFFECT_S)
-    if answer.get("error"):
-        raise LabError(f"host {host.name}: switchover refused: {answer['error']}")
+    at_s = order_switchover(host.name, lambda order: lab.ask(host.name, order, timeout_s=EFFECT_S))
     return _report("switchover", host.name, at_s)
+
+
+def order_switchover(node: str, ask: Callable[[dict[str, Any]], dict[str, Any]]) -> float:
+    """Ask ``node`` for a planned switchover, and again while its peer has yet to say that it can take over.
+    Returns the monotonic time in seconds of the request that was heeded; raises LabError for one that was
+    refused.
+    """
+    deadline = time.monotonic() + EFFECT_S
+    while True:
+        at_s = time.monotonic()
+        refused = ask({"op": "switchover", "group": GROUP}).get("error")
+        if not refused:
+            return at_s
+        if Refusal.PEER_UNABLE not in refused or at_s >= deadline:
+            raise LabError(f"host {node}: switchover refused: {refused}")
+        time.sleep(ASK_AGAIN_S)
 
 
 def rules(lab: Lab, act: str, target: str = "backup") -> Report:

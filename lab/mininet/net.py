@@ -16,10 +16,11 @@ from mininet.net import Mininet
 from mininet.nodelib import LinuxBridge
 
 from lab.errors import LabError
+from lab.faults import order_switchover
 from lab.hosts import await_condition
 from lab.mininet.parts import PairTopo, ServiceNode, WireLink, client_names, give_addresses
 from lab.network import NODES
-from lab.nodeconfig import DEFAULT_SERVE, GROUP, write_node_files
+from lab.nodeconfig import DEFAULT_SERVE, write_node_files
 from lab.rootless import become_root
 from lab.status import is_synced
 from lab.wire import Terms
@@ -166,9 +167,7 @@ class PairNet(Mininet):  # type: ignore[misc]
 
     def switchover(self, node: ServiceNode) -> None:
         """Ask for a planned one."""
-        answer = node.ask({"op": "switchover", "group": GROUP})
-        if answer.get("error"):
-            raise LabError(f"host {node.name}: switchover refused: {answer['error']}")
+        order_switchover(node.name, node.ask)
 
     def restart_host(self, node: ServiceNode) -> None:
         """Let a fresh host join."""

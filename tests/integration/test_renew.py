@@ -11,7 +11,6 @@ import pytest
 from lab.experiment import SYNC_S, Case
 from lab.faults import make_fault
 from lab.hosts import await_condition
-from lab.nodeconfig import GROUP
 from tests.integration.caller import Caller
 from tests.integration.netns import needs_root
 from tests.integration.pair import Pair, pair_named
@@ -69,11 +68,7 @@ def test_a_switchover_in_the_middle_of_a_renewal_waits_for_it(pair: Pair) -> Non
         callers = [stack.enter_context(Caller(lab)) for _ in range(CALLERS)]
         make_fault(lab, "restart-host", backup)
         await_condition(lambda: pair.group(primary)["synced"], SYNC_S, "there is a backup again")
-
-        def starts() -> bool:  # the backup may not have said yet that its server is well
-            return bool(lab.ask(primary, {"op": "switchover", "group": GROUP}, SYNC_S).get("started"))
-
-        await_condition(starts, SYNC_S, "the switchover starts")
+        make_fault(lab, "switchover", primary)
         await_condition(lambda: pair.group(primary)["role"] == "backup", SYNC_S, "the roles are exchanged")
         assert all(caller.says("served by the other node") for caller in callers)
         assert pair.group(backup)["counters"]["unverified_resets"] == 0

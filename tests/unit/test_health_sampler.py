@@ -233,14 +233,15 @@ def test_that_a_server_cannot_be_looked_at_is_said_before_input_waits(
 
     monkeypatch.setattr(Path, "read_text", refused)
     sampler, patient = Sampler([(9, 9, "tcp")]), Progress(1, 1e9)
+    server = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # without children, as this process may not be
     try:
-        sampler.sample([os.getpid()], Progress(1, 0))
-        assert sampler.sample([os.getpid()], patient).unread is None
+        sampler.sample([server.pid], Progress(1, 0))
+        assert sampler.sample([server.pid], patient).unread is None
         assert (
-            sampler.blind
-            == f"the threads of process {os.getpid()} cannot be seen (CAP_SYS_PTRACE is missing)"
+            sampler.blind == f"the threads of process {server.pid} cannot be seen (CAP_SYS_PTRACE is missing)"
         )
     finally:
+        server.communicate()
         sampler.close()
 
 
