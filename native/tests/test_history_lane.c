@@ -69,6 +69,7 @@ static void test_another_life(void)
 	model_now += S;
 	atomic_store(&primary.engine.server_start_ns, model_now);
 	model_now += MS;
+	says(9, TCP_ACK, 11, 10); /* to the server before, in its last moment */
 	opens(2); /* before the engine hears of it */
 	says(2, TCP_ACK, 1, 10);
 	atomic_fetch_add(&primary.engine.server_life, 1);
@@ -76,8 +77,8 @@ static void test_another_life(void)
 	expect(&primary, "OI");
 	now = client_acks;
 	client_acks = of_nine;
-	says(9, TCP_ACK, 11, 10); /* to the server before: of no history that there is */
-	says(9, TCP_RST, 11, 0);
+	says(9, TCP_ACK, 21, 10); /* to the server before: of no history that there is */
+	says(9, TCP_RST, 21, 0);
 	client_acks = now;
 	expect(&primary, "OI");
 	atomic_store(&primary.engine.server_start_ns, 0); /* one that nobody saw start */
@@ -153,6 +154,26 @@ static void play_all(void)
 	CHECK_EQ(backup.stack.state, STACK_OPEN);
 }
 
+/* ... which it does. */
+static void says_it(void)
+{
+	answers(&backup, 20);
+	ftt_history_tick(&backup.worker);
+	settle();
+}
+
+/* The one that lives goes the way of any renewal. */
+static void catches_up(const struct ftt_tcp *c)
+{
+	for (unsigned i = 0; i < 50 && c->flow.protection != FTT_PROTECTED; i++) {
+		model_now += 50 * MS;
+		ftt_renew_tick(&primary.worker, model_now);
+		ftt_renew_tick(&backup.worker, model_now);
+		settle();
+	}
+	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
+}
+
 static void test_a_new_backup(void)
 {
 	const struct ftt_tcp *c = live_as_written();
@@ -164,18 +185,10 @@ static void test_a_new_backup(void)
 	play_all();
 	CHECK_EQ(stack_received(&backup.stack), 10); /* what follows its answer waits for that */
 	CHECK(h->blocked && !h->live);
-	answers(&backup, 20);
-	ftt_history_tick(&backup.worker);
-	settle();
+	says_it();
 	CHECK_EQ(stack_received(&backup.stack), 15);
 	CHECK(h->live && n_kind[FTT_LANE_MARK] == 1);
-	for (unsigned i = 0; i < 50 && c->flow.protection != FTT_PROTECTED; i++) {
-		model_now += 50 * MS;
-		ftt_renew_tick(&primary.worker, model_now);
-		ftt_renew_tick(&backup.worker, model_now);
-		settle();
-	}
-	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
+	catches_up(c);
 	CHECK_EQ(ftt_table_find(&backup.worker.table, &key)->flow.protection, FTT_PROTECTED);
 	expect(&backup, "OIEOIWI"); /* it has the same of its own server */
 	close_both();
@@ -291,12 +304,24 @@ static void test_what_was_under_way(void)
 /* A backup whose server was told something before is none to begin with. */
 static void test_a_server_that_is_not_fresh(void)
 {
-	live_as_written();
+	const struct ftt_tcp *c = live_as_written();
+
 	backup.worker.history->why = FTT_LOG_GAP;
 	pair();
 	settle();
 	CHECK(backup.worker.history->failed && primary.worker.history->stage == FTT_HISTORY_FAILED);
 	CHECK_EQ(backup.stack.state, STACK_LISTEN);
+	set_lane(false);
+	server_starts(&backup);
+	listens(&backup, 1);
+	backup.stack.over = second;
+	node_role(&backup, FTT_MODE_BACKUP, 3); /* as fresh as it is, it is told all of those that live, too */
+	node_role(&primary, FTT_MODE_SOLO, 3);
+	pair();
+	play_all();
+	says_it();
+	CHECK(backup.worker.history->live);
+	catches_up(c);
 	close_both();
 }
 

@@ -72,6 +72,95 @@ static void begin_at(struct ftt_history *h, uint64_t start_ns)
 	h->last = NULL;
 }
 
+/* A connection. */
+struct opened {
+	struct ftt_key key;
+	uint32_t irs;
+};
+
+static int order(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct opened));
+}
+
+static struct opened opened_of(const uint8_t *frame, uint32_t len)
+{
+	struct ftt_history_event x;
+	struct opened o;
+
+	ftt_history_read(frame, len, &x, &len);
+	memset(&o, 0, sizeof(o));
+	o.key = x.key;
+	o.irs = x.irs;
+	return o;
+}
+
+/* All whose beginning is there, in order(); NULL: there is none, or no memory. */
+static struct opened *all_opened(const struct ftt_history *h, uint32_t *n)
+{
+	struct opened *all = NULL;
+	uint32_t size = 0;
+
+	*n = 0;
+	for (const struct ftt_history_part *p = h->first; p; p = p->next)
+		for (uint32_t at = 0; at < p->len; at += ftt_history_length(p->bytes + at)) {
+			if (p->bytes[at + FTT_HISTORY_FRAME] != FTT_HISTORY_OPEN)
+				continue;
+			if (*n == size) {
+				struct opened *more = realloc(all, (size = size ? 2 * size : 64) * sizeof(*all));
+
+				if (!more) {
+					free(all);
+					return NULL;
+				}
+				all = more;
+			}
+			all[(*n)++] = opened_of(p->bytes + at, p->len - at);
+		}
+	if (all)
+		qsort(all, *n, sizeof(*all), order);
+	return all;
+}
+
+/*
+ * A connection to the server before ends when that does, or a moment later: so what is told of one whose beginning is not there is
+ * of that server. False: no memory.
+ */
+static bool drop_others(struct ftt_history *h)
+{
+	uint32_t n_all, n;
+	struct opened *all = all_opened(h, &n_all);
+
+	if (!all) {
+		drop(h);
+		return !n_all;
+	}
+	for (struct ftt_history_part **to = &h->first, *p; (p = *to);) {
+		uint32_t kept = 0;
+
+		for (uint32_t at = 0; at < p->len; at += n) {
+			struct opened o = opened_of(p->bytes + at, p->len - at);
+
+			n = ftt_history_length(p->bytes + at);
+			if (!bsearch(&o, all, n_all, sizeof(*all), order))
+				continue;
+			memmove(p->bytes + kept, p->bytes + at, n);
+			kept += n;
+		}
+		p->len = kept;
+		if (kept) {
+			h->last = p;
+			to = &p->next;
+			continue;
+		}
+		*to = p->next;
+		h->bytes -= sizeof(*p);
+		free(p);
+	}
+	free(all);
+	return true;
+}
+
 void ftt_history_look(struct ftt_worker *w)
 {
 	struct ftt_history *h = w->history;
@@ -95,8 +184,8 @@ void ftt_history_look(struct ftt_worker *w)
 	begin_at(h, start_ns);
 	h->at_part = NULL;
 	h->at = 0;
+	h->why = drop_others(h) ? FTT_RENEWABLE : FTT_LOGS_TOO_LONG;
 	h->sent = h->played = ftt_history_begin(h);
-	h->why = FTT_RENEWABLE;
 }
 
 /* --- of the mirror -------------------------------------------------------------------------------- */

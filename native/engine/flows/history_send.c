@@ -120,12 +120,15 @@ static void give_up(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now
 		ftt_renew_give_up(w, r->c, why, now_ns);
 }
 
-/* Nothing goes on with that server in this pairing: what is protected with it has no protection. */
+/*
+ * Nothing goes on with that server in this pairing: what is protected with it has no protection. What is in its way is in no way of
+ * the next one: our logs are as good as before.
+ */
 static void undone(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns)
 {
 	w->history->stage = FTT_HISTORY_FAILED;
 	w->history->undo = false;
-	give_up(w, why, now_ns);
+	give_up(w, ftt_unrenewable((uint8_t)why) ? FTT_NOT_IN_TIME : why, now_ns);
 	for (struct ftt_tcp *c = ftt_table_next(&w->table, NULL), *next; c; c = next) {
 		next = ftt_table_next(&w->table, c);
 		if (!c->closed && (c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING))
