@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from fttcp.ownership.model import Cause
+from fttcp.server import procfs, resources
 from fttcp.server.procfs import cgroup_memory
 from fttcp.server.settings import HealthSection
 from tests.health import looked_after, python, until
@@ -18,6 +22,12 @@ while len(leaked) < 58:
     leaked.append(os.open("/dev/null", os.O_RDONLY))
     time.sleep(0.005)
 time.sleep(1000)
+"""
+LOCKED_IN = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (1, 1))
+print("locked", flush=True)
+input()
 """
 LEAK_MEMORY = """
 import time
@@ -41,6 +51,16 @@ def test_a_server_that_leaks_files_is_warned_of_before_it_is_too_late(tmp_path: 
             assert "of 64" in warning["reason"] and server.healthy
 
     asyncio.run(body())
+
+
+def test_a_process_that_has_locked_itself_in_lacks_no_files() -> None:
+    words = [sys.executable, "-c", LOCKED_IN]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sandbox:
+        assert sandbox.stdout and sandbox.stdout.readline() == b"locked\n"
+        assert procfs.open_files(sandbox.pid) > 1 and procfs.limit(sandbox.pid, "Max open files") == 1
+        assert not resources.files([sandbox.pid])
+        assert resources.files([os.getpid()])
+        sandbox.communicate(b"\n")
 
 
 def test_a_server_that_leaks_memory_can_be_begun_anew(tmp_path: Path) -> None:
