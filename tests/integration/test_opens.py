@@ -169,6 +169,8 @@ def test_a_download_by_active_ftp_survives_two_crashes(tmp_path: Path) -> None:
     got = tmp_path / "got"
     try:
         lab.up([f"21/tcp={sys.executable} {SERVERS} vsftpd 21"], ['opens=["1024-65535/tcp"]'])
+        # Its stack takes no more than it reads: a server that has said all is one that nobody opens to again.
+        lab.exec("client", ["sysctl", "-q", "-w", "net.ipv4.tcp_rmem=4096 131072 1000000"])
         words = ["curl", "-sS", "--disable-eprt", "--ftp-port", "-", "--limit-rate", "1M", "-o", str(got)]
         curl = lab.popen(
             "client", [*words, f"ftp://{lab.env()['SERVICE4']}/file"], stderr=subprocess.PIPE, text=True
