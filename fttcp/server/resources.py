@@ -57,8 +57,8 @@ def memory(pids: Sequence[int], settings: HealthSection) -> list[Usage]:
 
 
 def files(pids: Iterable[int]) -> list[Usage]:
-    """Open files of each process against its RLIMIT_NOFILE. One that has more open than that has locked itself
-    in on purpose, as OpenSSH's does before a login: it lacks nothing."""
+    """Open files of each process against its RLIMIT_NOFILE. One that has more open than that has locked
+    itself in on purpose, as OpenSSH's does before a login: it lacks nothing."""
     found: list[Usage] = []
     for pid in pids:
         most = procfs.limit(pid, "Max open files")
