@@ -41,7 +41,7 @@ from lab.hosts import await_condition
 from tests.integration.netns import Namespace, Net
 
 INTERVAL_NS = 5_000_000
-_PORT = 20_000
+PORT = 20_000
 _GARBAGE = 50_000  # cyclic objects made between two collections
 _UNWANTED = {
     EventKind.PEER_LOST: "peer_lost",
@@ -50,22 +50,22 @@ _UNWANTED = {
 }
 
 
-_KEYS = KeyRing((b"b" * 32,))
+KEYS = KeyRing((b"b" * 32,))
 
 
-def _peers(node: int) -> tuple[PeerSettings, ...]:
+def peers(node: int) -> tuple[PeerSettings, ...]:
     other = 3 - node
     link = LinkAddress("peer0", f"10.78.0.{node}", f"10.78.0.{other}")
     return (PeerSettings(other, (link,)),)
 
 
-def _engine(liveness: Liveness, node: int, number: int, misses: int) -> NfqueueEngine:
+def open_engine(liveness: Liveness, node: int, number: int, misses: int) -> NfqueueEngine:
     return NfqueueEngine(
         EngineSettings(
-            keys=_KEYS, cluster_id=number + 1, node_id=node, boot_id=node,
-            peers=_peers(node), service_interface="peer0", peer_interface="peer0",
+            keys=KEYS, cluster_id=number + 1, node_id=node, boot_id=node,
+            peers=peers(node), service_interface="peer0", peer_interface="peer0",
             service_addresses=("192.0.2.1",), ports=((80, 80, "tcp"),),
-            channel_port=_PORT + 10 * (number + 1),
+            channel_port=PORT + 10 * (number + 1),
             queue_in=32 * number, queue_out=32 * number + 16, workers=1, mark=1, beat_interval_ns=INTERVAL_NS,
             lease_ns=misses * INTERVAL_NS, drift_ppm=1000, rt_priority=20,
             busy_poll_ns=0, detach_after_ns=1, end_grace_ns=1,
@@ -102,8 +102,8 @@ def _granted(engine: NfqueueEngine) -> bool:
 
 def _node(node: int, pairs: int, beats: int, misses: int) -> None:
     """Be one node: say ``up`` when all peers are heard, count from a line on standard input on."""
-    liveness = Liveness(LivenessSettings(_KEYS, 1, node, node, _peers(node), _PORT))
-    engines = [_engine(liveness, node, number, misses) for number in range(pairs)]
+    liveness = Liveness(LivenessSettings(KEYS, 1, node, node, peers(node), PORT))
+    engines = [open_engine(liveness, node, number, misses) for number in range(pairs)]
     tally = _Tally(engines)
     for engine in engines:
         engine.start()

@@ -38,6 +38,10 @@ class Behind:
         if self._hurried.pop(who, None) is not None and self._waiting:
             self._arm()
 
+    def others_hurry(self, who: object) -> bool:
+        """True while somebody else is about to decide."""
+        return len(self._hurried) > (who in self._hurried)
+
     def put(self, work: Callable[[], None]) -> None:
         """Do this in a later turn of the loop, in the order in which it was put here."""
         self._waiting.append((self._loop.time(), work))

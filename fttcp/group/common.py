@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fttcp.group.behind import Behind
 from fttcp.group.pulse import Pulse
+from fttcp.group.together import Together
 from fttcp.server.rounds import Rounds
 
 
@@ -11,4 +12,5 @@ class Common:
     """Of one node; a group alone has one for itself."""
 
     def __init__(self) -> None:
-        self.behind, self.pulse, self.rounds = Behind(), Pulse(), Rounds()
+        self.behind, self.together = Behind(), Together()
+        self.pulse, self.rounds = Pulse(), Rounds()

@@ -168,14 +168,12 @@ class GroupRuntime:
         self._closed = self._saying.closed = True
         self._arm()
         self.common.behind.hurry(self, False)
-        if self.mirror is not None:
-            self.mirror.close()
+        self.common.together.leave(self.engine)
         self._ownership.close()
         self._loop.remove_reader(self.engine.event_fd())
-        if self.recorder is not None:
-            self.recorder.close()
-        if self.checkpoints is not None:
-            self.checkpoints.close()
+        for part in (self.mirror, self.recorder, self.checkpoints):
+            if part is not None:
+                part.close()
         self.engine.close()
         self.finished.set()
 
@@ -360,6 +358,8 @@ class GroupRuntime:
         self._late.compare()
         if self.mirror is not None and was_in_step and not machine.in_step:
             self.mirror.hurry()
+        if commands and self.common.behind.others_hurry(self):
+            self.common.together.hold(self.engine)
         for command in commands:
             self._orders.carry_out(command)
         if commands or not isinstance(event, ev.DeadlineReached | ev.LeaseSeen):
@@ -375,10 +375,10 @@ class GroupRuntime:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline_ns = None if self._closed else self.machine.deadline_ns()
         rests_until_ns = None if self._closed else self.machine.rests_until_ns
         if rests_until_ns is None:
             self.common.pulse.leave(self)
+            deadline_ns = None if self._closed else self.machine.deadline_ns()
         else:
             self.common.pulse.join(self)
             deadline_ns = None if rests_until_ns >= NEVER_NS else rests_until_ns

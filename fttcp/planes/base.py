@@ -179,6 +179,12 @@ class Engine(Protocol):
     def set_mode(self, mode: EngineMode, session: int, peer: int) -> None:
         """See ftt_engine_set_mode(): ``peer`` is the partner in the modes that have one."""
 
+    def hold(self) -> None:
+        """See ftt_engine_hold(): what follows from orders waits for ``release``."""
+
+    def release(self) -> None:
+        """See ftt_engine_release()."""
+
     def speak(self, peer: int, version: int) -> None:
         """See ftt_engine_speak()."""
 

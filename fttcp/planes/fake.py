@@ -111,6 +111,12 @@ class FakeEngine:
         self.lease, self.limit_ns = policy, limit_ns
         self.orders.append(("set_lease", policy))
 
+    def hold(self) -> None:
+        self.orders.append(("hold",))
+
+    def release(self) -> None:
+        self.orders.append(("release",))
+
     def speak(self, peer: int, version: int) -> None:
         self.speaks[peer] = version
 

@@ -181,6 +181,14 @@ class NfqueueEngine:
         """See abi.h."""
         lib.ftt_engine_set_mode(self._engine, mode, session, peer)
 
+    def hold(self) -> None:
+        """See abi.h."""
+        lib.ftt_engine_hold(self._engine)
+
+    def release(self) -> None:
+        """See abi.h."""
+        lib.ftt_engine_release(self._engine)
+
     def speak(self, peer: int, version: int) -> None:
         """See abi.h."""
         lib.ftt_engine_speak(self._engine, peer, version)

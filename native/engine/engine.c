@@ -157,10 +157,42 @@ static bool choose_partner(struct ftt_engine *e, uint32_t peer)
 	return true;
 }
 
-/*
- * The gate opens with the store of the mode. A takeover is announced before the workers hear of it:
- * a flow that is kicked makes its client answer at once, and the answer must find us.
- */
+/* A takeover is announced before the workers hear of it: a flow that is kicked makes its client answer at once, and the answer must find us. */
+static void tell_role(struct ftt_engine *e)
+{
+	if (atomic_load(&e->role_takeover) && e->neigh)
+		ftt_neigh_announce_now(e->neigh);
+	atomic_fetch_add(&e->shared.generation, 1);
+	wake_all(e);
+}
+
+static void settle(struct ftt_engine *e)
+{
+	uint32_t owed = e->owed;
+
+	e->owed = 0;
+	if (owed & FTT_OWED_ROLE)
+		tell_role(e);
+	else if (owed & FTT_OWED_WORKERS)
+		wake_all(e);
+	if (owed & FTT_OWED_BEAT)
+		ftt_beat_look(e->beat);
+	if (owed & FTT_OWED_NEIGH)
+		ftt_neigh_look(e->neigh);
+}
+
+void ftt_engine_hold(struct ftt_engine *e)
+{
+	e->held = true;
+}
+
+void ftt_engine_release(struct ftt_engine *e)
+{
+	e->held = false;
+	settle(e);
+}
+
+/* The gate opens with the store of the mode. */
 void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, uint32_t peer)
 {
 	uint32_t old = atomic_load(&e->shared.mode);
@@ -169,6 +201,8 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, 
 
 	if (mode != FTT_MODE_IDLE && !choose_partner(e, peer))
 		return;
+	if (e->owed & FTT_OWED_ROLE) /* each role is told of */
+		settle(e);
 	atomic_store(&e->role_flows, 0);
 	atomic_store(&e->role_pending, e->cfg.workers);
 	atomic_store(&e->role_takeover, takeover);
@@ -176,10 +210,8 @@ void ftt_engine_set_mode(struct ftt_engine *e, uint32_t mode, uint64_t session, 
 	atomic_store(&e->shared.mode, mode);
 	if (!ftt_flow_emits((uint8_t)old) && ftt_may_emit(&e->shared, ftt_now_ns()))
 		ftt_event_post(e, &ev);
-	if (takeover && e->neigh)
-		ftt_neigh_announce_now(e->neigh);
-	atomic_fetch_add(&e->shared.generation, 1);
-	wake_all(e);
+	if (!ftt_owe(e, FTT_OWED_ROLE))
+		tell_role(e);
 }
 
 void ftt_engine_speak(struct ftt_engine *e, uint32_t peer, uint32_t version)
@@ -194,7 +226,8 @@ void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_
 	atomic_store(&e->shared.lease_policy, policy);
 	if (e->beat) /* before the start there is no thread that could renew a lease */
 		ftt_beat_lease_changed(e->beat, decided_ns);
-	wake_all(e); /* what was held for want of a lease may go */
+	if (!ftt_owe(e, FTT_OWED_WORKERS))
+		wake_all(e); /* what was held for want of a lease may go */
 }
 
 static void kept_more(void *of)
@@ -380,6 +413,9 @@ void ftt_engine_set_neighbours(struct ftt_engine *e, const struct ftt_neighbour 
 
 void ftt_engine_announce(struct ftt_engine *e, uint32_t rounds, uint64_t interval_ns)
 {
-	if (e->neigh)
-		ftt_neigh_announce(e->neigh, rounds, interval_ns);
+	if (!e->neigh)
+		return;
+	ftt_neigh_ask(e->neigh, rounds, interval_ns);
+	if (!ftt_owe(e, FTT_OWED_NEIGH))
+		ftt_neigh_look(e->neigh);
 }

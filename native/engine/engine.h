@@ -83,7 +83,21 @@ struct ftt_engine {
 	_Atomic uint32_t role_pending;  /* workers that have not carried out the present role yet */
 	_Atomic uint32_t role_flows;    /* flows they took over */
 	_Atomic bool role_takeover;
+	/* of the thread that gives orders */
+	bool held;     /* see ftt_engine_hold() */
+	uint32_t owed; /* enum ftt_owed */
 };
+
+/* What follows from orders, and can wait. */
+enum ftt_owed { FTT_OWED_WORKERS = 1, FTT_OWED_ROLE = 2, FTT_OWED_BEAT = 4, FTT_OWED_NEIGH = 8 };
+
+/* True if it waits for ftt_engine_release(). */
+static inline bool ftt_owe(struct ftt_engine *e, uint32_t what)
+{
+	if (e->held)
+		e->owed |= what;
+	return e->held;
+}
 
 uint64_t ftt_now_ns(void); /* CLOCK_BOOTTIME: see abi.h */
 
@@ -162,6 +176,7 @@ int ftt_beat_get_peer_body(struct ftt_beat *b, uint32_t peer, uint8_t *out, uint
 uint64_t ftt_beat_get_heard_ns(const struct ftt_beat *b, uint32_t peer);
 uint64_t ftt_beat_get_node_heard_ns(const struct ftt_beat *b, uint32_t peer);
 int ftt_beat_get_intervals(struct ftt_beat *b, uint32_t peer, uint64_t *out, int max);
+void ftt_beat_look(struct ftt_beat *b); /* what was owed: the thread looks around, and sends a beat of this group at once */
 void ftt_beat_change_patience(struct ftt_beat *b, uint32_t peer, uint64_t lost_ns, uint64_t suspect_ns);
 void ftt_beat_status(struct ftt_beat *b, struct ftt_status *out); /* what is per peer */
 
@@ -173,7 +188,9 @@ struct ftt_neigh *ftt_neigh_attach(struct ftt_neighbours *all, struct ftt_engine
 void ftt_neigh_detach(struct ftt_neigh *n); /* when it returns, the thread does not know of it any more; NULL is allowed */
 void ftt_neigh_set_known(struct ftt_neigh *n, const struct ftt_neighbour *known, uint32_t count);
 void ftt_neigh_use_interface(struct ftt_neigh *n, const char interface[16]); /* zeros behind the name */
-void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns);
+void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns); /* both of these: */
+void ftt_neigh_ask(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns);
+void ftt_neigh_look(struct ftt_neigh *n); /* the thread looks what it was asked */
 void ftt_neigh_refresh(struct ftt_neigh *n, uint64_t every_ns); /* 0: never */
 /* One round to all in the caller's thread: when it returns, the frames are out. */
 void ftt_neigh_announce_now(struct ftt_neigh *n);

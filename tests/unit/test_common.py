@@ -34,7 +34,8 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def test_gates_open_before_anything_else_is_done_about_a_takeover(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The peer of all groups dies at once: what is told, and what else follows, waits for the last gate."""
+    """The peer of all groups dies at once: what follows in engines, what is told, and all else waits for the
+    last gate."""
     monkeypatch.setattr("fttcp.group.behind.LONGEST_S", 10.0)
 
     async def test() -> None:
@@ -60,16 +61,21 @@ def test_gates_open_before_anything_else_is_done_about_a_takeover(monkeypatch: p
             for _, _, engine, _ in backups:
                 engine.lose_peer()
             await until(lambda: done.count("told") == GROUPS)
-        assert done == ["gate"] * GROUPS + ["told"] * GROUPS
+        assert done == ["gate"] * GROUPS + ["released"] * GROUPS + ["told"] * GROUPS
 
     def watch(engine: FakeEngine, done: list[str]) -> None:
-        set_mode = engine.set_mode
+        set_mode, release = engine.set_mode, engine.release
 
         def noted(mode: EngineMode, session: int, peer: int) -> None:
             done.extend(["gate"] * (mode is EngineMode.SOLO))
             set_mode(mode, session, peer)
 
-        engine.set_mode = noted  # type: ignore[method-assign]
+        def released() -> None:
+            engine.orders.remove(("hold",))
+            done.extend(["released"] * (engine.mode is EngineMode.SOLO))
+            release()
+
+        engine.set_mode, engine.release = noted, released  # type: ignore[method-assign]
 
     def note(event: Event, done: list[str]) -> None:
         done.extend(["told"] * (event["event"] == "takeover"))

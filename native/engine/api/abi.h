@@ -347,6 +347,12 @@ void ftt_engine_speak(struct ftt_engine *e, uint32_t peer, uint32_t version);
 /* limit_ns: when the right to emit ends whoever renews or grants it; 0: never. decided_ns: when this was
  * decided; a SELF lease counts from then, so an order that comes too late opens nothing. */
 void ftt_engine_set_lease(struct ftt_engine *e, uint32_t policy, uint64_t limit_ns, uint64_t decided_ns);
+/*
+ * Orders of several engines in a row, all by one thread: between these two an order decides at once who may emit and what heartbeats
+ * say; threads are woken, and a takeover is announced, at the release. So no gate waits for what follows from another one.
+ */
+void ftt_engine_hold(struct ftt_engine *e);
+void ftt_engine_release(struct ftt_engine *e);
 /* How long this node may still emit; negative: no more. Waits for nobody. */
 int64_t ftt_engine_lease_left_ns(struct ftt_engine *e);
 /* Health vouches for the local server: ends of flows are real ends (not its death). */

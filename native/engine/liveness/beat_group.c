@@ -5,6 +5,17 @@
 #include <string.h>
 #include "engine/liveness/beat.h"
 
+void ftt_beat_look(struct ftt_beat *b)
+{
+	ftt_beat_wake(b);
+}
+
+static void look_soon(struct ftt_beat *b)
+{
+	if (!ftt_owe(b->engine, FTT_OWED_BEAT))
+		ftt_beat_wake(b);
+}
+
 void ftt_beat_lease_changed(struct ftt_beat *b, uint64_t decided_ns)
 {
 	pthread_mutex_lock(&b->lock);
@@ -13,7 +24,7 @@ void ftt_beat_lease_changed(struct ftt_beat *b, uint64_t decided_ns)
 			     decided_ns, ftt_now_ns());
 	ftt_beat_publish_lease(b);
 	pthread_mutex_unlock(&b->lock);
-	ftt_beat_wake(b); /* the timer must know the new end; and a new primary's grants come the sooner */
+	look_soon(b); /* the timer must know the new end; and a new primary's grants come the sooner */
 }
 
 void ftt_beat_partner_changed(struct ftt_beat *b)
@@ -22,7 +33,7 @@ void ftt_beat_partner_changed(struct ftt_beat *b)
 	ftt_lease_set_partner(&b->lease, atomic_load_explicit(&b->engine->shared.partner, memory_order_acquire), ftt_now_ns());
 	ftt_beat_publish_lease(b);
 	pthread_mutex_unlock(&b->lock);
-	ftt_beat_wake(b);
+	look_soon(b);
 }
 
 void ftt_beat_set_body(struct ftt_beat *b, const uint8_t *body, uint32_t len, uint32_t grant_to)
@@ -46,7 +57,7 @@ void ftt_beat_set_body(struct ftt_beat *b, const uint8_t *body, uint32_t len, ui
 	b->withdrawn &= grant_to;
 	pthread_mutex_unlock(&b->lock);
 	if (changed)
-		ftt_beat_wake(b);
+		look_soon(b);
 }
 
 int ftt_beat_get_peer_body(struct ftt_beat *b, uint32_t peer, uint8_t *out, uint32_t max, uint64_t *boot_id)

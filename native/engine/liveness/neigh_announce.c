@@ -239,7 +239,7 @@ void ftt_neigh_announce_if_due(struct ftt_neigh *n, uint64_t now)
 }
 
 /* rounds 0 is taken as 1: an announcement was asked for. */
-void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns)
+void ftt_neigh_ask(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns)
 {
 	pthread_mutex_lock(&n->lock);
 	n->request++;
@@ -249,7 +249,17 @@ void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_
 		n->interval_ns = interval_ns;
 	}
 	pthread_mutex_unlock(&n->lock);
+}
+
+void ftt_neigh_look(struct ftt_neigh *n)
+{
 	ftt_neigh_wake(n->node);
+}
+
+void ftt_neigh_announce(struct ftt_neigh *n, uint32_t rounds, uint64_t interval_ns)
+{
+	ftt_neigh_ask(n, rounds, interval_ns);
+	ftt_neigh_look(n);
 }
 
 void ftt_neigh_refresh(struct ftt_neigh *n, uint64_t every_ns)
