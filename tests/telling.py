@@ -53,10 +53,10 @@ class Telling:
     def _news(self, speaker: str, body: Body, more: dict[str, str]) -> list[str]:
         """What a node says now, and did not say before."""
         before = self._said.get(speaker, {"grants": _NOBODY})
-        named = [f for f in fields(body) if f.name not in _UNTOLD]
-        now = {f.name: self._value(f.name, getattr(body, f.name), 0) for f in named} | more
+        named = {key: value for key, value in body._asdict().items() if key not in _UNTOLD}
+        now = {key: self._value(key, value, 0) for key, value in named.items()} | more
         self._said[speaker] = now
-        fresh = {f.name: self._value(f.name, f.default, 0) for f in named if f.default is not MISSING}
+        fresh = {name: self._value(name, default, 0) for name, default in body._field_defaults.items()}
         news = [key for key, value in now.items() if value != before.get(key, fresh.get(key))]
         return [f"{key}={now[key]}" for key in news or more]
 
@@ -138,11 +138,10 @@ class Reading:
 
     def _body(self, speaker: str, given: Mapping[str, str]) -> Body:
         """What a peer says: as it did before, but for this."""
-        before = {f.name: getattr(self._bodies[speaker], f.name) for f in fields(Body)}
         news = {
             key: self._heard(text) if key == "links" else _READERS[key](text) for key, text in given.items()
         }
-        self._bodies[speaker] = Body(**(before | news))
+        self._bodies[speaker] = self._bodies[speaker]._replace(**news)
         return self._bodies[speaker]
 
     def _heard(self, text: str) -> int:

@@ -24,6 +24,7 @@ class Saying:
         """``mac``: of the service interface; ``probe``: the number of the last probes of the mirror;
         ``clock``: what there is to say of the node's clocks."""
         self._engine, self.keys, self._mac, self._probe, self._clock = engine, keys, mac, probe, clock
+        self._key_ids = _names(keys)
         self.service_mac = b""
         """Of the group; b'': that of the interface."""
         self.adapters: tuple[codec.AdapterWord, ...] = ()
@@ -50,10 +51,14 @@ class Saying:
 
     def use_keys(self, keys: KeyRing) -> None:
         """Believe other keys from now on, and tell the peers which."""
-        self.keys = keys
+        self.keys, self._key_ids = keys, _names(keys)
         self._engine.set_keys(keys)
         self.again()
 
     def key_ids(self) -> tuple[str, ...]:
         """Names of the keys, the one that is sent with first."""
-        return () if self.keys is None else tuple(map(key_id, self.keys.sending_first))
+        return self._key_ids
+
+
+def _names(keys: KeyRing | None) -> tuple[str, ...]:
+    return () if keys is None else tuple(map(key_id, keys.sending_first))

@@ -323,7 +323,7 @@ class PairMachine(PrimaryRules, BackupRules):
 
     def _absorb_body(self, stated: ev.PeerStated, peer: Peer) -> None:
         """Note what the peer says and the epochs it has seen."""
-        body = replace(stated.body, links=self.settings.links_of(stated.body.links))
+        body = stated.body._replace(links=self.settings.links_of(stated.body.links))
         peer.hear(body)
         if self.checkpoints.hear(body, self.role):
             self._out.append(do.LetGoOlder())

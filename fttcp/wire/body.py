@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ _MOST_VERSION = 255
 _U64 = 2**64 - 1
 _MAX_PRIORITY = 2**31 - 1
 
+_packer = msgpack.Packer()
 _Word = TypeVar("_Word", bound=StrEnum)
 Fields = dict[Any, Any]
 
@@ -84,12 +86,12 @@ class Aside:
 def encode(body: Body, aside: Aside = Aside()) -> bytes:
     """Return the bytes of a body, at most MAX_BYTES. Raises WireError if they are more, or a number has more
     than 64 bits. What a role machine says is in bounds: nobody looks twice, since a takeover waits for it."""
-    fields = {
+    fields: Fields = {
         "v": VERSION,
         "g": body.group,
         "n": body.name,
-        "r": body.role.value,
-        "m": body.mode.value,
+        "r": body.role,
+        "m": body.mode,
         "e": body.epoch,
         "s": body.session,
         "h": body.healthy,
@@ -98,7 +100,7 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         "l": body.links,
         "q": body.request,
         "x": body.refused,
-        "w": body.reason.value,
+        "w": body.reason,
         "d": body.lease_ns,
         "t": body.maintenance,
         "f": body.reference,
@@ -115,7 +117,7 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         "rl": __version__,
         "mi": body.mirror,
         "cv": list(body.speaks),
-        "ts": b"".join(digest.to_bytes(_DIGEST_BYTES, "big") for digest in body.terms),
+        "ts": _row(body.terms),
     }
     if aside.key_ids:
         fields["i"] = bytes.fromhex("".join(aside.key_ids))
@@ -134,15 +136,20 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
     if aside.adapters:
         fields["ad"] = {one.name: one.used | one.carrier << 1 | one.reference << 2 for one in aside.adapters}
     try:
-        packed: bytes = msgpack.packb(fields)
+        packed: bytes = _packer.pack(fields)
         for key in ("ad", "wc"):  # people can do without them
             if len(packed) > MAX_BYTES and fields.pop(key, None):
-                packed = msgpack.packb(fields)
+                packed = _packer.pack(fields)
     except (OverflowError, ValueError, TypeError) as error:
         raise WireError(f"body of group {body.group!r} cannot be encoded: {error}") from error
     if len(packed) > MAX_BYTES:
         raise WireError(f"body of group {body.group!r}: {len(packed)} bytes, more than {MAX_BYTES}")
     return packed
+
+
+@lru_cache(maxsize=1024)
+def _row(digests: tuple[int, ...]) -> bytes:
+    return b"".join(digest.to_bytes(_DIGEST_BYTES, "big") for digest in digests)
 
 
 def decode(data: bytes) -> Body:

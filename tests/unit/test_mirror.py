@@ -165,7 +165,7 @@ def test_bodies_carry_the_number_of_the_last_probes() -> None:
     assert codec.aside_of(codec.unpack(codec.encode(BODY))).probe == 0
     data = codec.encode(BODY, codec.Aside(probe=2**40))
     assert codec.aside_of(codec.unpack(data)).probe == 2**40 and codec.decode(data) == BODY
-    assert not codec.decode(codec.encode(replace(BODY, mirror=False))).mirror
+    assert not codec.decode(codec.encode(BODY._replace(mirror=False))).mirror
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ class Driver:
 
     def peer(self, **changes: object) -> Body:
         idle = Body("web", "beta", Role.BACKUP, Mode.IDLE, 0, 0, True, True, 50, 3)
-        return replace(idle, **changes)  # type: ignore[arg-type]
+        return idle._replace(**changes)  # type: ignore[arg-type]
 
     def hear(self, **changes: object) -> list[do.Command]:
         """Hear the peer on both links, saying this."""

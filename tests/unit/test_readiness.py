@@ -134,7 +134,7 @@ def test_an_intrusion_is_known_to_all_groups_and_told_by_one() -> None:
 
 def body(**changes: Any) -> Body:
     said = Body("web", "beta", Role.BACKUP, Mode.IDLE, 0, 0, True, True, 50, 0xFFFF, lease_ns=LEASE)
-    return replace(said, **changes)
+    return said._replace(**changes)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_word_that_is_not_understood_is_the_reason_until_it_is() -> None:
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:
         right = alpha_engine._body
         assert right is not None
-        wrong = replace(codec.decode(right), lease_ns=LEASE + NS_PER_MS)
+        wrong = codec.decode(right)._replace(lease_ns=LEASE + NS_PER_MS)
         alpha_engine.publish(codec.encode(wrong), 0)
         await until(lambda: "misunderstood" in str(beta._history.since(0)))
         assert beta._hearing.error(0)

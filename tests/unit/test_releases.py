@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -48,7 +47,7 @@ def test_what_is_no_body_has_none(data: bytes) -> None:
     settings = Settings("web", "beta", ("alpha",), 1, 1, 0, 0)
     told: list[str] = []
     hearing = Hearing(settings, lambda event, level="info", **fields: told.append(event))
-    assert hearing.understand(codec.encode(replace(BODY, lease_ns=1)), alpha) is not None
+    assert hearing.understand(codec.encode(BODY._replace(lease_ns=1)), alpha) is not None
     assert hearing.releases == {"alpha": __version__}
     assert hearing.understand(data, alpha) is None and hearing.releases == {"alpha": ""}
     assert told == ["peer-misunderstood"]

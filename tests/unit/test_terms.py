@@ -91,7 +91,7 @@ def test_the_kernel_s_settings_are_looked_at_each_time(tmp_path: Path, monkeypat
 
 
 def test_heartbeats_carry_them_and_a_row_of_another_form_is_refused() -> None:
-    told = replace(BODY, terms=SAME, group="g" * 64, name="n" * 64, partner="p" * 64)
+    told = BODY._replace(terms=SAME, group="g" * 64, name="n" * 64, partner="p" * 64)
     data = codec.encode(told, codec.Aside(("ab" * 4,) * 4, bytes(6), bytes(6), 2**48))
     assert codec.decode(data) == told and len(data) <= codec.MAX_BYTES
     for wrong in (b"1234", "abc", b"x" * 3 * 33, None):

@@ -42,7 +42,7 @@ def test_this_release_speaks_its_own_version() -> None:
 
 
 def test_bodies_tell_them_and_another_form_is_refused() -> None:
-    data = codec.encode(replace(BODY, speaks=OURS))
+    data = codec.encode(BODY._replace(speaks=OURS))
     assert codec.decode(data).speaks == OURS
     for wrong in ([4, 3], [3], [3, 4, 5], [3, 256], [-1, 3], [True, 3], 3, None):
         with pytest.raises(WireError, match=r"body\.cv"):
@@ -103,11 +103,11 @@ def test_status_says_why_there_is_no_pair(owner: bool) -> None:
         try:
             for event in (ev.CarrierChanged(True), ev.ServerRecovered()):
                 group.feed(event)
-            said = replace(BODY, speaks=(5, 6))
+            said = BODY._replace(speaks=(5, 6))
             if owner:
                 await until(lambda: group.status()["role"] == "primary", 10)
             else:
-                said = replace(said, role=Role.PRIMARY, mode=Mode.SOLO, epoch=2)
+                said = said._replace(role=Role.PRIMARY, mode=Mode.SOLO, epoch=2)
             for heard in (ev.PeerHeard(7), ev.LinkFound(0), ev.PeerStated(said)):
                 group.feed(heard)
             await until(lambda: group.status()["mode"] == ("solo" if owner else "idle"))
