@@ -336,4 +336,30 @@ static struct ftt_tcp *live_a_little(void)
 	return c;
 }
 
+/* What a node has written: each frame as a letter, in a string that is used again. */
+static inline const char *written(const struct node *n)
+{
+	static char text[256];
+	const struct ftt_history *h = n->worker.history;
+	struct ftt_history_event x;
+	uint32_t i = 0, len;
+
+	for (const struct ftt_history_part *p = h->first; p; p = p->next)
+		for (uint32_t at = 0; at < p->len && i < sizeof(text) - 1; at += len) {
+			CHECK_EQ(ftt_history_read(p->bytes + at, p->len - at, &x, &len), FTT_HISTORY_EVENT);
+			text[i++] = "?HOIWED"[x.kind];
+		}
+	text[i] = 0;
+	return text;
+}
+
+static inline void expect(const struct node *n, const char *wanted)
+{
+	const char *found = written(n);
+
+	if (strcmp(found, wanted))
+		fprintf(stderr, "%s has %s, wanted %s\n", n->name, found, wanted);
+	CHECK(!strcmp(found, wanted));
+}
+
 #endif
