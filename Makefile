@@ -32,9 +32,9 @@ $(VENV)/.native: $(wildcard native/ffi/*.py) $(NATIVE_C) $(NATIVE_H) $(VENV)/.py
 	@mv -f build/native/fttcp/_ftt.* fttcp/  # a rename: processes that have the old one mapped go on
 	@touch $@
 
-SHIM := fttcp/libfttcp-shim.so
+SHIM := fttcp/libfttcp-shim.so fttcp/libfttcp-calls.so
 
-$(SHIM): native/programs.py $(wildcard native/shim/*) $(shell find native/core -name "*.h") | packages
+$(SHIM): native/programs.py $(wildcard native/shim/* native/calls/*) $(shell find native/core -name "*.h") | packages
 	$(PYTHON) native/programs.py $@
 
 CLIENT := fttcp/fttcp-client

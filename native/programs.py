@@ -9,13 +9,18 @@ import sys
 import sysconfig
 from pathlib import Path
 
-_SHIM = "libfttcp-shim.so"
+
+def _loaded(name: str, folder: str) -> list[str]:
+    """A library that is loaded into servers."""
+    words = ["-g", "-fPIC", "-shared", "-fvisibility=hidden", "-Inative", "-Wl,-z,defs,-z,relro,-z,now"]
+    sources = sorted(map(str, Path(folder).glob("*.c")))
+    return [*words, f"-Wl,-soname,{name}", *sources, "-ldl", "-lpthread"]
+
+
 PROGRAMS = {
-    # the library that is loaded into servers
-    _SHIM: [
-        *("-g", "-fPIC", "-shared", "-fvisibility=hidden", "-Inative", "-Wl,-z,defs,-z,relro,-z,now"),
-        *(f"-Wl,-soname,{_SHIM}", *sorted(map(str, Path("native/shim").glob("*.c"))), "-ldl", "-lpthread"),
-    ],
+    # the libraries that are loaded into servers: lock step by connection, and by calls
+    "libfttcp-shim.so": _loaded("libfttcp-shim.so", "native/shim"),
+    "libfttcp-calls.so": _loaded("libfttcp-calls.so", "native/calls"),
     # the measuring client; static, so that it runs on any Linux machine of this kind
     "fttcp-client": [
         "-static",

@@ -12,7 +12,7 @@ import pytest
 NATIVE = Path(__file__).parents[2] / "native"
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
 DEFINITION = re.compile(r"^(?!static|typedef|EXPORT)\w[\w \t*]*?\b(\w+)\([^;{}]*\)\n\{", re.MULTILINE)
-PROGRAMS = ("shim", "client", "link", "replay", "bpf")
+PROGRAMS = ("shim", "calls", "client", "link", "replay", "bpf")
 """Parts that are programs, or a library, by themselves."""
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* accept.c - connections that come: the follower takes the one of the same client, under the same number. */
+#define _GNU_SOURCE
+#include <netinet/in.h>
+#include <sched.h>
+#include <string.h>
+#include "calls.h"
+#include "next.h"
+
+#define STASHED 4096 /* connections that came to the follower before their turn */
+
+struct client {
+	socklen_t n;
+	struct sockaddr_storage address;
+};
+
+static struct {
+	int listener, fd; /* fd 0: free */
+	struct client who;
+} stash[STASHED];
+static atomic_flag busy = ATOMIC_FLAG_INIT; /* held by the follower's threads, for as long as a connection is looked for */
+
+static bool same(const struct client *a, const struct client *b)
+{
+	const struct sockaddr_in *a4 = (const void *)&a->address, *b4 = (const void *)&b->address;
+	const struct sockaddr_in6 *a6 = (const void *)&a->address, *b6 = (const void *)&b->address;
+
+	if (a->address.ss_family != b->address.ss_family)
+		return false;
+	if (a->address.ss_family == AF_INET)
+		return a4->sin_port == b4->sin_port && a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+	return a->address.ss_family == AF_INET6 && a6->sin6_port == b6->sin6_port && !memcmp(&a6->sin6_addr, &b6->sin6_addr, 16);
+}
+
+static void unlock(void)
+{
+	atomic_flag_clear(&busy);
+}
+
+void calls_forget_stashed(int listener)
+{
+	if (calls_role != CALLS_FOLLOWS || atomic_flag_test_and_set(&busy))
+		return;
+	for (int i = 0; i < STASHED; i++)
+		if (stash[i].fd && stash[i].listener == listener) {
+			NEXT(close)(stash[i].fd);
+			stash[i].fd = 0;
+		}
+	unlock();
+}
+
+/* Out of the way of the numbers that the leader gives. */
+static bool put_aside(int listener, int fd, const struct client *who)
+{
+	struct rlimit most = {.rlim_cur = 1024};
+
+	getrlimit(RLIMIT_NOFILE, &most);
+	for (int i = 0; i < STASHED; i++)
+		if (!stash[i].fd) {
+			int high = NEXT(fcntl)(fd, F_DUPFD_CLOEXEC, (int)(most.rlim_cur < 1 << 20 ? most.rlim_cur / 2 : 1 << 19));
+
+			NEXT(close)(fd);
+			stash[i].listener = listener;
+			stash[i].who = *who;
+			stash[i].fd = high;
+			return high > 0;
+		}
+	return false;
+}
+
+static int take_stashed(int listener, const struct client *who)
+{
+	for (int i = 0; i < STASHED; i++)
+		if (stash[i].fd && stash[i].listener == listener && (!who || same(&stash[i].who, who))) {
+			int fd = stash[i].fd;
+
+			stash[i].fd = 0;
+			return fd;
+		}
+	return -1;
+}
+
+/* The connection of this client; -1: it did not come. */
+static int await_client(int listener, int flags, const struct client *who)
+{
+	int fd = take_stashed(listener, who);
+
+	while (fd < 0) {
+		struct client came = {.n = sizeof(came.address)};
+
+		if (!calls_await(listener, POLLIN))
+			return -1;
+		fd = NEXT(accept4)(listener, (struct sockaddr *)&came.address, &came.n, flags | SOCK_CLOEXEC);
+		if (fd < 0 || same(&came, who))
+			continue;
+		if (!put_aside(listener, fd, &came))
+			return -1;
+		fd = -1;
+	}
+	return fd;
+}
+
+/* It gets the leader's number. */
+static int numbered(int fd, int number, int flags)
+{
+	if (fd != number) {
+		if (NEXT(fcntl)(number, F_GETFD) >= 0) /* something else has it here */
+			return -1;
+		NEXT(dup3)(fd, number, O_CLOEXEC);
+		NEXT(close)(fd);
+	}
+	NEXT(fcntl)(number, F_SETFD, flags & SOCK_CLOEXEC ? FD_CLOEXEC : 0);
+	NEXT(fcntl)(number, F_SETFL, O_RDWR | (flags & SOCK_NONBLOCK ? O_NONBLOCK : 0));
+	return calls_fresh(number);
+}
+
+static int follow_accept(struct calls_call *c, int listener, int flags, struct client *who)
+{
+	int fd;
+
+	if (c->said.result < 0)
+		return (int)calls_end(c);
+	if (calls_hear(c, who, sizeof(*who)) != sizeof(*who)) {
+		calls_break(FTT_CALLS_DAMAGED, c);
+		return -2;
+	}
+	while (atomic_flag_test_and_set(&busy))
+		sched_yield();
+	fd = await_client(listener, flags, who);
+	if (fd >= 0)
+		fd = numbered(fd, (int)c->said.result, flags);
+	unlock();
+	if (fd >= 0)
+		return (int)calls_end(c);
+	calls_break(FTT_CALLS_ENDED, c);
+	calls_end(c);
+	errno = ECONNABORTED; /* it may come yet, or not: the server asks again */
+	return -1;
+}
+
+static int accept_any(int listener, int flags, struct client *who)
+{
+	struct calls_call c = calls_begin(CALLS_ACCEPT, (uint64_t)listener);
+	int fd;
+
+	if (c.role == CALLS_FOLLOWS && (fd = follow_accept(&c, listener, flags, who)) != -2)
+		return fd;
+	fd = calls_log ? take_stashed(listener, NULL) : -1;
+	who->n = sizeof(who->address);
+	if (fd >= 0) { /* it came before its turn, and the log has ended */
+		NEXT(fcntl)(fd, F_SETFD, flags & SOCK_CLOEXEC ? FD_CLOEXEC : 0);
+		NEXT(fcntl)(fd, F_SETFL, O_RDWR | (flags & SOCK_NONBLOCK ? O_NONBLOCK : 0));
+		getpeername(fd, (struct sockaddr *)&who->address, &who->n);
+		return calls_fresh(fd);
+	}
+	fd = calls_fresh(NEXT(accept4)(listener, (struct sockaddr *)&who->address, &who->n, flags));
+	if (fd >= 0 && c.role == CALLS_LEADS && who->address.ss_family != AF_INET && who->address.ss_family != AF_INET6)
+		calls_break(FTT_CALLS_REFUSED, &c); /* a client of this host, which the other has not */
+	return (int)calls_tell(&c, fd, who, fd < 0 ? 0 : sizeof(*who));
+}
+
+EXPORT int accept4(int listener, struct sockaddr *restrict address, socklen_t *restrict n, int flags)
+{
+	struct client who = {0};
+	int fd = accept_any(listener, flags, &who);
+
+	if (fd >= 0 && address && n) {
+		memcpy(address, &who.address, *n < who.n ? *n : who.n);
+		*n = who.n;
+	}
+	return fd;
+}
+
+EXPORT int accept(int listener, struct sockaddr *restrict address, socklen_t *restrict n)
+{
+	return accept4(listener, address, n, 0);
+}

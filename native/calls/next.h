@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* next.h - the C library's own functions, those that this library stands in for. One that it does not have is NULL. */
+#ifndef FTTCP_CALLS_NEXT_H
+#define FTTCP_CALLS_NEXT_H
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/sendfile.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CALLS_NEXT(X)                                                                                                        \
+	X(accept) X(accept4) X(bind) X(clock_gettime) X(clock_nanosleep) X(close) X(closedir) X(connect) X(dup) X(dup2) X(dup3)  \
+	X(epoll_ctl) X(epoll_pwait) X(epoll_wait) X(eventfd) X(fcntl) X(fopen) X(fork) X(fstat) X(fstatat) X(getentropy)         \
+	X(gethostname) X(getpid) X(getppid) X(getrandom) X(getrusage) X(getsockname) X(getsockopt) X(gettimeofday) X(kill)       \
+	X(lstat) X(nanosleep) X(open) X(openat) X(pipe) X(pipe2) X(poll) X(ppoll) X(pselect) X(pthread_create) X(read)           \
+	X(readdir) X(readv) X(recv) X(recvfrom) X(recvmsg) X(select) X(send) X(sendfile) X(sendmsg) X(sendto) X(sigaction)       \
+	X(signalfd) X(socket) X(socketpair) X(stat) X(statx) X(syscall) X(time) X(timerfd_create) X(uname) X(wait4) X(write)     \
+	X(writev)
+
+#define CALLS_POINTER(name) __typeof__(name) *name;
+struct calls_next {
+	CALLS_NEXT(CALLS_POINTER)
+};
+#undef CALLS_POINTER
+
+extern struct calls_next calls_next;
+void calls_find_functions(void);
+
+/* Another library's constructor may call before ours was run. */
+#define NEXT(name) (calls_next.writev ? (void)0 : calls_find_functions(), calls_next.name)
+
+#endif
