@@ -19,7 +19,8 @@ static void hear(int n, siginfo_t *info, void *context)
 	clock_gettime(CLOCK_MONOTONIC, &now); /* followed, too */
 	(void)!write(1, text, (size_t)snprintf(text, sizeof(text), "signal %d from %d at %lu, %ld\n", n, info->si_pid, count,
 					       now.tv_nsec));
-	over = n == SIGTERM;
+	if (n == SIGTERM)
+		over = 1;
 }
 
 int main(void)
