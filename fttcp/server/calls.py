@@ -15,6 +15,8 @@ from typing import Any, Literal
 LIBRARY = Path(__file__).parents[1] / "libfttcp-calls.so"
 ALL = 0x3FF
 """Every family of calls (enum ftt_calls_family)."""
+AS_ONE = "setarch -R"
+"""What a copy's command begins with: addresses are not drawn, for they get into numbers and orders."""
 RINGS = 32
 _RING_SIZE = 1 << 20
 _PAGE = 4096
@@ -54,6 +56,7 @@ def environment(
     """Return what a copy's environment needs; ``of``: the one that it is added to."""
     others = of.get("LD_PRELOAD", "")
     return {
+        "OPENSSL_ia32cap": "~0x4000000000000010:~0x40000",  # draws by RDRAND, RDSEED, RDTSC are no calls
         "LD_PRELOAD": f"{LIBRARY} {others}".rstrip(),
         "FTTCP_CALLS": str(file),
         "FTTCP_CALLS_ROLE": role,

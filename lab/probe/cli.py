@@ -8,13 +8,13 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fttcp.config.schema import GroupSection
+from fttcp.server import calls
 from lab.errors import LabError
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
@@ -24,7 +24,7 @@ from lab.probe.judge import Compared, Verdict
 from lab.probe.run import Input, Probe, Run, generated, steps_of
 from lab.rootless import become_root
 
-FITS, NOT_TRIED, WITH_LOCKSTEP, PARTLY, UNFIT = 0, 1, 10, 11, 12
+FITS, NOT_TRIED, WITH_LOCKSTEP, PARTLY, UNFIT, WITH_CALLS = 0, 1, 10, 11, 12, 13
 """Exit status."""
 IN_WORDS = {
     Verdict.SAME: "the same",
@@ -34,9 +34,18 @@ IN_WORDS = {
 }
 
 
-def has_lockstep() -> bool:
-    """Whether groups of this fttcp can be kept in lock step."""
-    return "lockstep" in GroupSection.__struct_fields__
+TIERS = {
+    "auto": ("off", "connection", "calls"),
+    "off": ("off",),
+    "only": ("connection",),
+    "calls": ("calls",),
+}
+"""What is tried, one after the other, until both copies say the same."""
+NAMES = {
+    "off": "without lock step",
+    "connection": 'with lockstep = "connection"',
+    "calls": "joined by a log of calls",
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,22 @@ _BESIDE = "serve it beside the group, not in it"
 
 
 def advise(runs: Sequence[Run]) -> Advice:
-    """What follows of the runs: without lock step, with it, or both in this order. One whose client failed
-    does not count."""
+    """What follows of the runs, in the order of TIERS. One whose client failed does not count. A log of calls
+    no group can have yet: what came of it is said beside."""
+    others = [run for run in runs if run.lockstep != "calls"]
+    joined = [run for run in runs if run.lockstep == "calls" and not run.failed]
+    if not joined:
+        return _advise(others or runs)
+    alike = joined[0].worst is Verdict.SAME
+    words = "A log of calls keeps both copies alike" if alike else "A log of calls does not keep them alike"
+    beside = f"{words}; no group can have one yet."
+    if not others:
+        return Advice(WITH_CALLS if alike else UNFIT, "same-with-calls" if alike else "calls", beside)
+    found = _advise(others)
+    return replace(found, sentence=f"{found.sentence} {beside}")
+
+
+def _advise(runs: Sequence[Run]) -> Advice:
     tried = [run for run in runs if not run.failed]
     if not tried:
         return Advice(
@@ -125,10 +148,10 @@ def advise(runs: Sequence[Run]) -> Advice:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As in fttcp lab up.")
 @click.option(
     "--lockstep",
-    type=click.Choice(["auto", "off", "only"]),
+    type=click.Choice(["auto", "off", "only", "calls"]),
     default="auto",
     show_default=True,
-    help="auto: without first, and with it if that differs.",
+    help="auto: without first, with it if that differs, then by a log of calls. only, calls: one of these.",
 )
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds for the pair to get in step.")
 @click.option("--patience", default=60.0, show_default=True, help="Seconds for the client to end.")
@@ -141,7 +164,7 @@ def probe_server(command: tuple[str, ...], as_json: bool, **options: Any) -> Non
 
     Exit status: 0 the same, 10 the same with lock step only, 11 protected with exceptions (different in
     content of equal length, or only when one copy runs behind), 12 unfit (different in length, or cannot
-    be followed); 1 the probe or its client failed, 2 a wrong option.
+    be followed), 13 (--lockstep calls) the same; 1 the probe or its client failed, 2 a wrong option.
     """
     try:
         become_root("the probe")
@@ -180,16 +203,11 @@ def _runs(
         given = generated(first, connections, at_once, encrypted)
     probe = Probe(serve, Input(given, patience), settings, files, timeout, steps)
     say = (lambda text: None) if quiet else (lambda text: click.echo(f"   {text}", err=True))
-    if lockstep == "only" and not has_lockstep():
-        raise click.UsageError("--lockstep only: this fttcp has no lock step")
-    runs = []
-    if lockstep != "only":
-        runs.append(probe.run(lab, "off", say))
-        _tell(runs[-1], quiet)
-    differs = bool(runs) and not runs[0].failed and runs[0].worst is not Verdict.SAME
-    if has_lockstep() and (lockstep == "only" or (lockstep == "auto" and differs)):
-        runs.append(probe.run(lab, "connection", say))
-        _tell(runs[-1], quiet)
+    runs = list[Run]()
+    for tier in TIERS[lockstep]:
+        if not runs or (not runs[-1].failed and runs[-1].worst is not Verdict.SAME):
+            runs.append(probe.run(lab, tier, say))
+            _tell(runs[-1], quiet)
     if client is None and pcap is None and not scripts.is_known(first) and not quiet:
         click.echo(
             f"   port {first} is unknown: a few lines of text were sent; --client or --pcap say more",
@@ -218,14 +236,15 @@ def _tell(run: Run, quiet: bool) -> None:
 
 def told(run: Run) -> list[str]:
     """A run in lines for people."""
-    name = "without lock step" if run.lockstep == "off" else f'with lockstep = "{run.lockstep}"'
     counts = [f"{run.count(verdict)} {words}" for verdict, words in IN_WORDS.items() if run.count(verdict)]
-    lines = [f"{name}: {len(run.connections)} connections, {', '.join(counts)}"]
+    lines = [f"{NAMES[run.lockstep]}: {len(run.connections)} connections, {', '.join(counts)}"]
     example = run.example()
     if example is not None:
         lines += _example_lines(example)
         if run.together is Verdict.SAME:
             lines.append("   side by side all were the same")
+    if run.log is not None:
+        lines.append(f"   log of calls: {calls.sentence(run.log)}")
     if run.failed:
         lines.append(f"   the client ended with status {_statuses(run)}: {run.said[-500:]}")
     return lines

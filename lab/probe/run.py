@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fttcp.server import calls
 from lab.errors import LabError
 from lab.faults import make_fault
 from lab.hosts import Host, await_condition
 from lab.lifecycle import Lab
-from lab.network import CLIENT, SERVICE4, SERVICE6
+from lab.network import CLIENT, NODES, SERVICE4, SERVICE6
 from lab.probe import recording
 from lab.probe.judge import Compared, Verdict, compare
 from lab.probe.streams import Key, read, streams
@@ -25,8 +27,13 @@ from lab.probe.streams import Key, read, streams
 ROOT = Path(__file__).resolve().parents[2]
 LATER_S = 1.2
 """So much later the backup's copy goes on in the second half: a clock that counts seconds has gone on."""
+JOINED = "/srv/probe-joined"
+"""Starts a copy that is joined to the other one by a log of calls."""
+LOG = "/srv/probe-calls"
 PLACE = "/srv/probe"
 """Where a copy runs: each node has its own, of one name. Paths are told, or get into numbers."""
+LEADER = NODES[0]
+"""It is primary when the pair is in step: so it has the highest priority."""
 QUIET_S, SETTLE_S = 1.0, 15.0
 PATIENT = ("timing.end_grace_ms=5000", "timing.hang_after_ms=20000")
 """A copy that only is slower is not taken for one that answers otherwise."""
@@ -51,6 +58,8 @@ class Run:
     divergences: int = 0
     statuses: list[int] = field(default_factory=list)
     said: str = ""
+    log: dict[str, Any] | None = None
+    """What the log of calls tells, if there was one."""
 
     @property
     def failed(self) -> bool:
@@ -86,6 +95,7 @@ class Run:
             **{verdict.name.lower(): self.count(verdict) for verdict in Verdict},
             "divergences": self.divergences,
             "client_statuses": self.statuses,
+            "log": self.log,
             "first": None if example is None else example.as_json(),
         }
 
@@ -104,20 +114,28 @@ class Probe:
     def run(self, lab: Lab, lockstep: str, say: Say) -> Run:
         """Make the pair, give it the input twice, the second time with the backup's copy behind, and compare.
         The lab is removed. Raises LabError."""
-        own = () if lockstep == "off" else (f"lockstep={lockstep}",)
+        by_calls = lockstep == "calls"
+        own = ("lockstep=connection",) if lockstep == "connection" else ()
+        settings = [*PATIENT, *self.settings, *own]
+        prepare = self.prepare_by_calls if by_calls else self.prepare
         with removed_for_certain(lab):
             say("starting two copies")
-            lab.up(
-                [self.served], [*PATIENT, *self.settings, *own], wait_s=self.timeout_s, prepare=self.prepare
-            )
+            lab.up([self._served(by_calls)], settings, wait_s=self.timeout_s, prepare=prepare)
             steps_of(lab).write_text(json.dumps(self.steps))
-            return self.observe(lab, Run(lockstep), say)
+            if by_calls and lab.node_in_role("primary") != LEADER:
+                raise LabError(f"{LEADER} leads by its calls, and is not primary: try again")
+            run = self.observe(lab, Run(lockstep), say)
+            run.log = calls.shown(log_of(lab.home)) if by_calls else None
+            return run
 
     @property
     def served(self) -> str:
         """The ports, and the command as it begins in its place."""
+        return self._served(by_calls=False)
+
+    def _served(self, by_calls: bool) -> str:
         ports, _, command = self.serve.partition("=")
-        return f"{ports}=env -C {PLACE} PWD={PLACE} {command}"
+        return f"{ports}={f'{JOINED} ' if by_calls else ''}env -C {PLACE} PWD={PLACE} {command}"
 
     def observe(self, lab: Lab, run: Run, say: Say) -> Run:
         """Give a pair that is in step the input, and compare."""
@@ -153,6 +171,19 @@ class Probe:
             place.mkdir()
         else:
             shutil.copytree(self.files, place, symlinks=True)
+
+    def prepare_by_calls(self, host: Host) -> None:
+        """... and join both copies by a log of their calls: one file, under two names."""
+        self.prepare(host)
+        log, own = log_of(host.home.parent), host.home / Path(LOG).relative_to("/")
+        if not log.exists():
+            calls.make(log)
+        own.hardlink_to(log)
+        words = calls.environment(Path(LOG), "leader" if host.name == LEADER else "follower", {})
+        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in words.items())
+        launcher = host.home / Path(JOINED).relative_to("/")
+        launcher.write_text(f'#!/bin/sh\n{exports}exec {calls.AS_ONE} "$@"\n')
+        launcher.chmod(0o755)
 
     @contextlib.contextmanager
     def _speaking(self, lab: Lab) -> Iterator[subprocess.Popen[str]]:
@@ -273,6 +304,11 @@ def removed_for_certain(lab: Lab) -> Iterator[None]:
             yield
         finally:
             lab.down()
+
+
+def log_of(home: Path) -> Path:
+    """Where the log of calls of a lab is; it goes with the lab. Hosts do not see this place."""
+    return home / "calls"
 
 
 def steps_of(lab: Lab) -> Path:

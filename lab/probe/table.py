@@ -26,7 +26,6 @@ from lab.faults import make_fault
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import Lab
 from lab.network import CLIENT, SERVICE4
-from lab.probe.cli import has_lockstep
 from lab.probe.judge import Verdict
 from lab.probe.recipes import RECIPES, Recipe
 from lab.probe.run import PLACE, Input, Probe, Run, generated, removed_for_certain
@@ -172,7 +171,7 @@ def row_of(recipe: Recipe, scratch: Path) -> Row:
     best = "off"
     if refused:
         row = replace(row, stepped="refused")
-    elif has_lockstep() and run.worst is not Verdict.SAME:
+    elif run.worst is not Verdict.SAME:
         stepped = trial.probe("connection")
         row = replace(row, stepped=_seen(stepped))
         best = "connection" if (stepped.together, stepped.worst) <= (run.together, run.worst) else "off"

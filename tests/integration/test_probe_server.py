@@ -15,7 +15,6 @@ import pytest
 
 from lab.hosts import Process, await_condition
 from lab.lifecycle import fttcp_program
-from lab.probe import cli
 from lab.state import LABS
 from tests.integration.netns import needs_root
 
@@ -114,11 +113,32 @@ kill -INT $dump; wait $dump; kill $server
     assert found["runs"][0]["first"]["lengths"] == [3 * len("you said hello 12345678\n") - 1] * 2
 
 
-@pytest.mark.skipif(not cli.has_lockstep(), reason="this fttcp has no lock step")
 def test_lock_step_is_tried_where_it_differs_without() -> None:
     status, found = probe("--port", "7/tcp", command=[*SERVER, "7", "token"], lockstep="auto")
     assert [run["lockstep"] for run in found["runs"]] == ["off", "connection"]
     assert (status, found["verdict"]) == (10, "same-with-lockstep")
+
+
+REDIS = """
+for i in 1 2 3; do
+    printf '%s\\n' "SADD s$i a b c d e f g h" "SPOP s$i 3" "SET k$i x PX 50" "PTTL k$i" RANDOMKEY TIME |
+        redis-cli -h "$SERVICE4" -p "$PORT"
+done
+"""
+
+
+def test_a_server_whose_copies_only_a_log_of_calls_keeps_alike() -> None:
+    """redis: one random generator for all clients, which see each other's keys, and times."""
+    command = ["redis-server", "--save", "", "--protected-mode", "no", "--port", "6379"]
+    words = ("--port", "6379/tcp", "--client", REDIS)
+    status, found = probe(*words, command=command, lockstep="auto")
+    off, connection, joined = found["runs"]
+    assert off["verdict"] != "same" and connection["verdict"] != "same"
+    assert (joined["lockstep"], joined["verdict"], joined["connections"]) == ("calls", "same", 6), joined
+    assert joined["log"]["state"] == "runs" and joined["log"]["calls"] > 100
+    assert status in (11, 12) and "A log of calls keeps both copies alike" in found["advice"]
+    status, found = probe(*words, command=command, lockstep="calls")
+    assert (status, found["verdict"]) == (13, "same-with-calls"), found
 
 
 def test_a_client_that_fails_has_shown_nothing() -> None:

@@ -38,7 +38,7 @@ ALLOWED = {
     "face": {"ownership", "wire", "config", "report", "group"} | MIDDLE,
     "node": {"ownership", "cluster", "wire", "config", "report", "group", "face"} | MIDDLE | NATIVE,
     "cli": {"cluster", "node", "explain", "face", "config", "report", "ownership", "wire"} | MIDDLE,
-    "lab": {"cli", "config", "ownership.model", "planes.experiment", "wire.capture"},
+    "lab": {"cli", "config", "ownership.model", "planes.experiment", "server.calls", "wire.capture"},
 }
 IMPURE = {"time", "socket", "asyncio", "random", "os", "threading"}
 

@@ -12,7 +12,7 @@ import pytest
 
 from lab.errors import LabError
 from lab.probe import recording, scripts
-from lab.probe.cli import FITS, NOT_TRIED, PARTLY, UNFIT, WITH_LOCKSTEP, Advice, advise, told
+from lab.probe.cli import FITS, NOT_TRIED, PARTLY, UNFIT, WITH_CALLS, WITH_LOCKSTEP, Advice, advise, told
 from lab.probe.judge import Compared, Verdict, compare, excerpt, first_difference, judge
 from lab.probe.run import Run
 from lab.probe.segments import parse
@@ -201,6 +201,20 @@ def test_what_to_do(plain: Any, stepped: Any, status: int, word: str) -> None:
 def test_with_lock_step_only() -> None:
     advice = advise([run_of(S, lockstep="connection")])
     assert advice.status == WITH_LOCKSTEP and "as it is" not in advice.sentence
+
+
+def test_a_log_of_calls_is_told_beside_what_groups_can_have() -> None:
+    off, stepped, joined = run_of(L), run_of(L, lockstep="connection"), run_of(S, lockstep="calls")
+    advice = advise([off, stepped, joined])
+    assert (advice.status, advice.verdict) == (UNFIT, "length")
+    assert "A log of calls keeps both copies alike; no group can have one yet." in advice.sentence
+    assert "does not keep them alike" in advise([off, stepped, run_of(C, lockstep="calls")]).sentence
+    assert advise([joined]).status == WITH_CALLS
+    joined.log = {"broken": None, "calls": 7, "threads": 1, "bytes": 300}
+    assert told(joined)[-1] == "   log of calls: 7 calls of 1 threads, 300 bytes of log"
+    joined.statuses = [1]
+    assert advise([off, stepped, joined]).sentence == advise([off, stepped]).sentence
+    assert advise([joined]).status == NOT_TRIED
 
 
 def test_what_a_client_that_failed_has_shown_does_not_count() -> None:
