@@ -64,6 +64,11 @@ def why_no_spool(error: int) -> str:
     return words.get(error, os.strerror(error)) if error else ""
 
 
+def why_unanswered(error: int) -> str:
+    """Say why neighbours cannot be answered on the service interface."""
+    return "it is no Ethernet" if error == errno.EPROTOTYPE else os.strerror(error)
+
+
 _STORES = {
     errno.ETIMEDOUT: "the disk does not answer",
     errno.EPROTO: "it is of another release: move it away, and requests in it may be executed again",
@@ -157,6 +162,8 @@ def described(event: EngineEvent, peers: Sequence[str]) -> tuple[str, dict[str, 
             fields = {"flows": event.value, "failed": event.reason}
         case EventKind.SPOOL:
             level, fields = "warning", {"why": why_no_spool(event.value)}
+        case EventKind.ADAPTER_FAILED:
+            level, fields = "warning", {"why": why_unanswered(event.value)}
         case EventKind.STORED:
             level, fields = stored_told(event)
         case EventKind.LANE_UP:

@@ -7,12 +7,12 @@ What was changed is recorded in the run directory before it is changed, so that 
 import asyncio
 import dataclasses
 import errno
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fttcp.network import ground, kernel, leftovers, routing, station, tables
 from fttcp.network.ground import Ground
@@ -66,11 +66,16 @@ class NetworkSetup:
     def _used(self, group: GroupNet) -> str:
         return self._adapter or group.service_interface
 
-    async def follow_adapter(self, left: str) -> None:
-        """Has routes lead over the adapter that is used: at once those that are known, and then as it should
-        be. What waits in the kernel for neighbours at the adapter that was left goes. Raises KernelError."""
+    def follow_adapter(self, left: str) -> Coroutine[Any, Any, None]:
+        """Has routes lead over the adapter that is used: those that are known from this call on, in a thread,
+        and as it should be when what is returned is awaited. (What clients acknowledge meanwhile the stack
+        would answer by the adapter that was left, and repeat when its timers say so.) What waits in the
+        kernel for neighbours there goes. Raises KernelError, when it is awaited."""
+        return self._followed(left, _begun(_with_socket, self._for_each_group, self._lead_over))
+
+    async def _followed(self, left: str, leading: asyncio.Future[None]) -> None:
         try:
-            await _in_kernel(self._for_each_group, self._lead_over)
+            await _ended(leading)
         finally:
             try:
                 if interface := kernel.index_of(left):
@@ -327,18 +332,27 @@ class NetworkSetup:
 
 async def _in_kernel(work: Callable[Concatenate[Netlink, P], R], *args: P.args, **kw: P.kwargs) -> R:
     """Has something asked of rtnetlink, or told to it, in a thread."""
+    return await _in_thread(lambda: _with_socket(work, *args, **kw))
 
-    def done() -> R:
-        with kernel.netlink() as socket:
-            return work(socket, *args, **kw)
 
-    return await _in_thread(done)
+def _with_socket(work: Callable[Concatenate[Netlink, P], R], *args: P.args, **kw: P.kwargs) -> R:
+    with kernel.netlink() as socket:
+        return work(socket, *args, **kw)
 
 
 async def _in_thread(work: Callable[P, R], *args: P.args, **kw: P.kwargs) -> R:
-    """Has something done in a thread, and waits for its end also when nobody wants it any more: it goes on,
-    and must not put in place what is undone next."""
-    thread = asyncio.ensure_future(asyncio.to_thread(work, *args, **kw))
+    """Has something done in a thread, see ``_ended``."""
+    return await _ended(_begun(work, *args, **kw))
+
+
+def _begun(work: Callable[P, R], *args: P.args, **kw: P.kwargs) -> asyncio.Future[R]:
+    """Begin something in a thread, at once."""
+    return asyncio.get_running_loop().run_in_executor(None, partial(work, *args, **kw))
+
+
+async def _ended(thread: asyncio.Future[R]) -> R:
+    """Waits for its end also when nobody wants it any more: it goes on, and must not put in place what is
+    undone next."""
     try:
         return await asyncio.shield(thread)
     finally:

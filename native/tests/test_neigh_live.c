@@ -427,7 +427,7 @@ static void test_interface_changes_are_survived(void)
 static void test_the_service_moves_to_another_interface(void)
 {
 	struct sockaddr_ll where = {.sll_family = AF_PACKET, .sll_protocol = htons(0x0003)};
-	const char svc1[IF_NAMESIZE] = "svc1", absent[IF_NAMESIZE] = "absent0";
+	const char svc1[IF_NAMESIZE] = "svc1", absent[IF_NAMESIZE] = "absent0", loopback[IF_NAMESIZE] = "lo";
 	int before = wire;
 
 	run("ip link add svc1 address 02:00:00:00:01:04 type veth peer name client1 && ip link set client1 up && "
@@ -445,6 +445,13 @@ static void test_the_service_moves_to_another_interface(void)
 	ftt_neigh_use_interface(e.neigh, absent);
 	ftt_neigh_use_interface(e.neigh, svc1);
 	check_answers_from(4);
+	CHECK_EQ(fake_drain(&e, FTT_EV_ADAPTER_FAILED), 0);
+	ftt_neigh_use_interface(e.neigh, loopback);
+	CHECK_EQ(fake_wait(&e, FTT_EV_ADAPTER_FAILED).value, EPROTOTYPE);
+	run("ip link set svc1 mtu 1400"); /* it is looked at again, and told no more */
+	ftt_neigh_use_interface(e.neigh, svc1);
+	check_answers_from(4);
+	CHECK_EQ(fake_drain(&e, FTT_EV_ADAPTER_FAILED), 0);
 	close(before);
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Coroutine
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -280,6 +281,22 @@ def test_an_order_moves_and_says_why_not(tmp_path: Path, monkeypatch: pytest.Mon
     assert rig.keeper.order("svc1") == "" and rig.taken() == ["svc1"]
     assert rig.keeper.order("svc1") == "" and rig.taken() == [], "it is there already"
     assert rig.keeper.order("svc2") and rig.taken() == []
+
+
+def test_routes_begin_to_move_before_anybody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = threading.Event()
+    monkeypatch.setattr(routing, "lead_over", lambda *_: moved.set())
+
+    async def move() -> None:
+        setup = NetworkSetup([GROUP], tmp_path)
+        setup.use_adapter("svc1")
+        rest = setup.follow_adapter("svc0")
+        assert moved.wait(10), "the loop is not needed for that"
+        rest.close()
+
+    asyncio.run(move())
 
 
 def test_an_interface_that_cannot_be_used_has_no_carrier(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,14 @@ def test_a_spool_that_fails_tells_why(error: int, why: str) -> None:
     assert described(event, PEERS) == ("warning", {"why": why})
 
 
+@pytest.mark.parametrize(
+    ("error", "why"), [(errno.EPROTOTYPE, "it is no Ethernet"), (errno.EPERM, "Operation not permitted")]
+)
+def test_an_adapter_that_cannot_be_used_tells_why(error: int, why: str) -> None:
+    event = EngineEvent(EventKind.ADAPTER_FAILED, 1, value=error)
+    assert described(event, PEERS) == ("warning", {"why": why})
+
+
 @pytest.mark.parametrize("refusal", [LaneRefusal.GARBAGE, LaneRefusal.VERSION_OTHER, LaneRefusal.WRONG_KEY])
 def test_a_stranger_on_the_lane_is_told_of(refusal: LaneRefusal) -> None:
     """Those that the engine posts: the others may be the partner's, and are only counted."""

@@ -48,6 +48,7 @@ enum ftt_event_kind {
 	FTT_EV_HISTORY_FAILED = 31, /* backup: it came to nothing; value = enum ftt_history_failure, reason = enum ftt_unrenewable */
 	FTT_EV_SPOOL = 33,         /* logs could not be written to the spool, or read there; value = errno, EBADMSG: something else was read */
 	FTT_EV_STORED = 34,        /* of requests whose replies are stored; reason = enum ftt_stored_news */
+	FTT_EV_ADAPTER_FAILED = 35, /* neighbours cannot be answered on the service interface: value = errno; it is tried again */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 

@@ -18,8 +18,8 @@
  *
  * The interface may go down, vanish, return under another index or change its MAC address. Any
  * message of rtnetlink about any link makes the thread look whether its sockets are still on the
- * interface of that name, and open new ones if not; a failure to open is tried again each second as
- * long as the interface exists. A new MAC address or index, a carrier that is back, and the kernel's
+ * interface of that name, and open new ones if not; a failure to open is told, and tried again each
+ * second as long as the interface exists. A new MAC address or index, a carrier that is back, and the kernel's
  * wish (a bond that changed its cable) make a holder of the lease announce itself anew. So does another
  * interface that the service is to use from now on (ftt_neigh_use_interface). Errors in sending and receiving are part of such a change: a frame
  * is lost, as if on the wire.
@@ -163,6 +163,16 @@ static void close_what_was_left(struct ftt_neighbours *all)
 		}
 }
 
+/* Tells once that an interface that is there cannot be used. That it is not there (ENODEV) others tell. */
+static void tell_failure(struct ftt_neigh *n, int error)
+{
+	struct ftt_event ev = {.kind = FTT_EV_ADAPTER_FAILED, .value = (uint64_t)error};
+
+	if (error && error != ENODEV && error != n->failed)
+		ftt_event_post(n->engine, &ev);
+	n->failed = error;
+}
+
 static void follow_interface(struct ftt_neigh *n, uint64_t now)
 {
 	const struct ftt_config *cfg = &n->engine->cfg;
@@ -180,6 +190,7 @@ static void follow_interface(struct ftt_neigh *n, uint64_t now)
 		error = ftt_neigh_port_open(&n->port, cfg, interface, &what);
 		n->retry_ns = error && error != ENODEV ? now + NS : 0; /* ENODEV: its return will be told to us */
 	}
+	tell_failure(n, error);
 	if (error)
 		memcpy(n->port.mac, before.mac, 6);
 	else if (notice || memcmp(before.mac, n->port.mac, 6) || before.ifindex != n->port.ifindex ||

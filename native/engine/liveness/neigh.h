@@ -71,6 +71,7 @@ struct ftt_neigh {
 	struct ftt_neigh_port port;
 	struct ftt_neigh_port left; /* the one before it, while it is open still */
 	uint64_t retry_ns;   /* when to look at the interface again; 0: not waiting */
+	int failed;          /* errno that was told: the interface is there, and its sockets cannot be opened; 0: none */
 	bool notice;         /* the kernel wishes that its stations make themselves known */
 	struct ftt_neigh_rounds rounds;
 	struct ftt_neigh_claims claims;
