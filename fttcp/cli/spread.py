@@ -16,7 +16,7 @@ import click
 from fttcp.cli.client import AskError, RefusedError, ask, daemon_options, load_config, show_json
 from fttcp.cli.failure import CommandError
 from fttcp.cli.service import until_told
-from fttcp.spread.member import Entry, Member, View, seen, view
+from fttcp.spread.member import Entry, Member, SpreadError, View, gone, seen, view
 from fttcp.spread.service import WAIT_S, Service
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--apply", "applied", is_flag=True, help="Tell the targets now.")
+@click.option(
+    "--remove", multiple=True, metavar="ADDRESS", help="With --apply: take out what a removed group has left."
+)
 @click.option("--watch", is_flag=True, help="Tell them of each change, in the foreground until SIGTERM.")
 @daemon_options
 def spread(
@@ -34,6 +37,7 @@ def spread(
     as_json: bool,
     names: tuple[str, ...],
     applied: bool,
+    remove: tuple[str, ...],
     watch: bool,
 ) -> None:
     """Print for each [[spread]] which groups are served, in the target's own words.
@@ -42,14 +46,18 @@ def spread(
 
     --apply and --watch tell the targets. They do so from a node that serves a group itself: one that does
     not may be cut off. Run --watch on all nodes.
+
+    An address of a group that the file does not have any more is left alone, until --remove takes it out.
     """
     if applied and watch:
         raise click.UsageError("--apply is once, --watch is all the time: give one of them")
+    if remove and not applied:
+        raise click.UsageError("--remove goes with --apply")
     if watch and as_json:
         raise click.UsageError("--watch prints nothing: `fttcp events --follow --json` tells how it goes")
     loaded = load_config(config)
     socket = socket_path or loaded.socket_path
-    entries = _chosen(loaded, names, applied or watch)
+    entries, left = _chosen(loaded, names, applied or watch), _left(loaded, remove)
     if watch:
         asyncio.run(until_told(Service(entries, socket, _telling(socket)).run()))
         return
@@ -64,7 +72,7 @@ def spread(
             f"{now.node} serves no group, and may be cut off from those that do: say it where one is served",
             "not-primary",
         )
-    why = {entry.name: entry.tell(seen(entry.members, now.by)) for entry in entries}
+    why = {entry.name: entry.tell((*seen(entry.members, now.by), *left)) for entry in entries}
     if as_json:
         show_json({"spread": [{"name": name, "why": text} for name, text in why.items()]})
     failed = {name: text for name, text in why.items() if text is not None}
@@ -81,6 +89,14 @@ def _lasting(first: View, socket: Path) -> View:
     again = view(ask(socket, op="status"))
     short = {group for group, node in again.by.items() if node == "" and first.by.get(group) != ""}
     return View(again.node, {group: None if group in short else node for group, node in again.by.items()})
+
+
+def _left(config: Config, addresses: Sequence[str]) -> tuple[Member, ...]:
+    """Return what is to be taken out, of groups that the file has no more. Raises CommandError."""
+    try:
+        return gone(addresses, (Member(one.name, text) for one in config.group for text in one.addresses))
+    except (ValueError, SpreadError) as error:
+        raise CommandError(f"--remove: {error}") from error
 
 
 def _chosen(config: Config, names: Sequence[str], told: bool) -> list[Entry]:

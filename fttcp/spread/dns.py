@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dns.update import UpdateMessage
 
 _TIMEOUT_S = 5.0
+_GONE = "no group"
 _NOBODY = {True: "nobody serves it", False: "not known who serves it"}
 _KEY = re.compile(r'key\s+"?([^\s"{]+)"?\s*\{(.*?)\}\s*;', re.S)
 _FIELD = re.compile(r'\b(algorithm|secret)\s+"?([^\s";]+)"?\s*;')
@@ -47,7 +48,7 @@ class DnsName:
         """Return records for a zone file; what nobody serves is a comment."""
         return [
             f"{'' if member.by else '; '}{self.name} {self.ttl} IN {_type(member)} {member.address}"
-            f"  ; {member.group}: {member.by or _NOBODY[member.certain]}"
+            f"  ; {member.group or _GONE}: {member.by or _NOBODY[member.certain]}"
             for member in members
         ]
 

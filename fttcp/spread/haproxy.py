@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from fttcp.spread.member import Member, SpreadError
@@ -43,12 +43,15 @@ class HaproxyBackend:
     place: str | tuple[str, int]
 
     def lines(self, members: Sequence[Member]) -> list[str]:
-        """Return commands for the runtime API; none for what is not known."""
-        return [line for member in _certain(members) for line in self._commands(member, None)]
+        """Return commands for the runtime API; none for what is not known, nor for an address of no group:
+        which servers have it HAProxy knows."""
+        named = [member for member in _certain(members) if member.group]
+        return [line for member in named for line in self._commands(member, None)]
 
     def apply(self, members: Sequence[Member]) -> None:
         """Set addresses and states; what was set is read again. Raises SpreadError."""
         before, said = self._servers(), list[str]()
+        members = [one for member in members for one in _named(member, before)]
         if missing := [member for member in members if member.group not in before]:
             todo = "; ".join(f"server {one.group} {one.address}:{one.port}" for one in missing)
             lacks = f"backend {self.backend} has no server {', '.join(one.group for one in missing)}"
@@ -111,6 +114,17 @@ class HaproxyBackend:
             channel.close()
             raise
         return channel
+
+
+def _named(member: Member, servers: Mapping[str, Server]) -> list[Member]:
+    """Return a member as it is; an address of no group as the servers that have it."""
+    if member.group:
+        return [member]
+    return [
+        replace(member, group=name, port=server.port)
+        for name, server in servers.items()
+        if server.is_at(replace(member, port=server.port))
+    ]
 
 
 def _certain(members: Sequence[Member]) -> list[Member]:

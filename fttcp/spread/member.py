@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any
 
 
@@ -14,7 +15,8 @@ class SpreadError(Exception):
 @dataclass(frozen=True, slots=True)
 class Member:
     """A service address of a group. ``port``: of the service, 0 where none is told; ``by``: the node that
-    serves it, '' for none; ``certain``: False while somebody may serve it unheard, or will in a moment."""
+    serves it, '' for none; ``certain``: False while somebody may serve it unheard, or will in a moment.
+    ``group`` is '' for an address that no group has any more."""
 
     group: str
     address: str
@@ -86,6 +88,15 @@ def seen(members: Iterable[Member], by: Mapping[str, str | None]) -> tuple[Membe
     """Return members as a view has them. Of a group that the daemon does not have nothing is certain."""
     known = ((member, by.get(member.group)) for member in members)
     return tuple(replace(member, by=name or "", certain=name is not None) for member, name in known)
+
+
+def gone(addresses: Iterable[str], members: Iterable[Member]) -> tuple[Member, ...]:
+    """Return addresses that nobody serves any more as members. Raises SpreadError for what a group has."""
+    had = {ip_address(member.address): member.group for member in members}
+    for one in map(ip_address, addresses):
+        if one in had:
+            raise SpreadError(f"{one} is an address of group {had[one]}: take it out of the file first")
+    return tuple(Member("", str(ip_address(one))) for one in addresses)
 
 
 class Patience:

@@ -22,7 +22,7 @@ import pytest
 
 from fttcp.spread.dns import DnsName
 from fttcp.spread.haproxy import HaproxyBackend, read_servers
-from fttcp.spread.member import Member, SpreadError
+from fttcp.spread.member import Member, SpreadError, gone
 from lab.hosts import await_condition
 
 pytestmark = pytest.mark.skipif(
@@ -216,6 +216,27 @@ def test_records_are_added_and_taken_out_one_by_one(bind: Bind) -> None:
     assert bind.records("one") == {"192.0.2.100"} and len(bind.records("one", "AAAA")) == 1
     www.apply([replace(WEB, by=""), NOBODYS, v6])
     assert bind.records("one") == {"192.0.2.100"}, "the last one stays"
+
+
+def test_what_a_group_that_is_gone_has_left_is_taken_out_by_its_address(bind: Bind, proxy: Proxy) -> None:
+    """The last record of a name stays here, too."""
+    www, (shop,) = bind.target("gone"), gone(["192.0.2.101"], [WEB])
+    www.apply([WEB, SHOP])
+    www.apply([WEB])
+    assert bind.records("gone") == {"192.0.2.100", "192.0.2.101"}, "somebody else may have added it"
+    assert www.lines([shop])[0].startswith("; ") and "no group" in www.lines([shop])[0]
+    www.apply([shop])
+    assert len(bind.records("gone")) == 2
+    www.apply([WEB, shop])
+    assert bind.records("gone") == {"192.0.2.100"}
+    proxy.start()
+    site = HaproxyBackend("site", f"{proxy.place}/admin.sock")
+    site.apply([WEB, SHOP])
+    site.apply([WEB, shop])
+    assert proxy.servers()["shop"] == ("192.0.2.101", 80, False) and proxy.servers()["web"][2]
+    site.apply([WEB, shop])
+    with pytest.raises(SpreadError, match=r"192\.0\.2\.100 is an address of group web"):
+        gone(["192.0.2.100"], [WEB])
 
 
 @pytest.mark.parametrize("name", ["taken", "alias"])
@@ -417,6 +438,13 @@ def test_the_command_prints_and_tells_once(bind: Bind, proxy: Proxy, daemon: Dae
     proxy.start()
     daemon.by["shop"] = "beta"
     assert spread("--apply", "proxy").returncode == 0 and proxy.servers()["web"][2]
+    bind.target("once").apply([WEB, Member("old", "192.0.2.102", 0, "alpha")])
+    assert spread("--apply", "--remove", "192.0.2.102").returncode == 0
+    assert bind.records("once") == {"192.0.2.100", "192.0.2.101"}
+    for address, said in (("192.0.2.100", "an address of group web"), ("x", "does not appear to be")):
+        done = spread("--apply", "--remove", address)
+        assert done.returncode == 1 and said in done.stderr
+    assert spread("--remove", "192.0.2.102").returncode == 2
     daemon.by["web"] = "beta"
     done = spread("--apply")
     assert done.returncode == 1 and "alpha serves no group" in done.stderr
