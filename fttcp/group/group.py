@@ -178,12 +178,13 @@ class GroupRuntime:
         self.finished.set()
 
     def learn(self) -> None:
-        """Let the adaptive detector learn, if there is one, and look after the commit channel; a few times in
-        a minute will do."""
+        """Let the detector learn, and look after what time changes; a few times in a minute will do."""
         if not self._closed:
             paired = self.machine.phase is Phase.PAIRED
             self.readiness.hold("channel", self._commits.look(paired, self.engine.counters()))
             self.look()  # some of it passes with time alone
+            if self.stored.leaves():
+                self.request_switchover()
         if self.recorder is not None:
             self.recorder.look()
         if self.detectors is not None and not self._closed:
@@ -270,8 +271,7 @@ class GroupRuntime:
             self.note("record", epoch=record.epoch, holder=record.holder, mode=record.mode, **backup)
 
     def request_switchover(self, force: bool = False, now: bool = False) -> Refusal | None:
-        """Ask for the roles to be exchanged, see ``SwitchoverRequested``; return why not, or None when it is
-        under way."""
+        """Ask for the roles to be exchanged, see ``SwitchoverRequested``; return why not, or None."""
         commands = self.feed(ev.SwitchoverRequested(secrets.randbits(63) | 1, force, now))
         return next((command.reason for command in commands if isinstance(command, do.Refuse)), None)
 
@@ -317,7 +317,7 @@ class GroupRuntime:
             case EventKind.HISTORY_FAILED:
                 self._step(ev.HistoryFailed(HistoryFailure(event.value)))
             case EventKind.STORED if not self._closed and self.stored.take(event):
-                self._step(ev.SwitchoverRequested(secrets.randbits(63) | 1))
+                self.request_switchover()
             case EventKind.ERROR:
                 self.fail(f"the engine cannot go on: error {event.value} at {event.reason}")
 

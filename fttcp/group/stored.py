@@ -45,19 +45,30 @@ class StoredReplies:
             self.read.set()
 
     def take(self, event: EngineEvent) -> bool:
-        """The engine told something of them. True: the role is to go to the backup, which can store, and has
-        stored all; this node cannot."""
+        """The engine told something of them; return whether it is a reason to ask whether this node
+        ``leaves``."""
         if event.reason == StoredNews.READ:
             self.read.set()
         elif event.reason == StoredNews.UNREAD:
             _, told = stored_told(event)
             self._unread = ": ".join(told[key] for key in ("file", "why") if key in told)
         self.look()
-        if event.reason not in (StoredNews.TROUBLE, StoredNews.IN_STEP) or self._settings is None:
+        return event.reason in (StoredNews.TROUBLE, StoredNews.IN_STEP) and self.leaves()
+
+    def leaves(self) -> bool:
+        """Return whether the role is to go to the backup, which can store, and has stored all; this node
+        cannot. It may be refused: so it is asked now and then."""
+        machine, settings = self._machine, self._settings
+        if (
+            settings is None
+            or settings.go_on
+            or machine.role is not Role.PRIMARY
+            or machine.switchover_wanted
+        ):
             return False
         status = self._engine.status()
-        stuck = bool(status.stored_trouble) and not self._settings.go_on
-        return stuck and status.mode == EngineMode.PAIRED and bool(status.stored_in_step)
+        follows = status.mode == EngineMode.PAIRED and bool(status.stored_in_step)
+        return bool(status.stored_trouble) and follows and not status.stored_peer_trouble
 
     def look(self) -> None:
         """See what there is to tell people, and the other nodes."""

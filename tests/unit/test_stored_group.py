@@ -14,7 +14,8 @@ from fttcp.config import load
 from fttcp.group.group import GroupRuntime
 from fttcp.group.secrets import Secrets
 from fttcp.group.terms import terms
-from fttcp.ownership.model import EngineMode, Role
+from fttcp.ownership import events as ev
+from fttcp.ownership.model import Cause, EngineMode, Role
 from fttcp.ownership.terms import BINDING, Term, differing
 from fttcp.planes.base import EventKind, StoredLag, StoredNews, StoredSettings
 from fttcp.planes.fake import FakeEngine
@@ -90,6 +91,7 @@ def test_a_disk_that_takes_nothing(go_on: bool, hinders: str) -> None:
     [
         ({"stored_in_step": 1}, False, True),
         ({"stored_in_step": 1}, True, False),
+        ({"stored_in_step": 1, "stored_peer_trouble": errno.ENOSPC}, False, False),
         ({"stored_lag": StoredLag.ITS_DISK}, False, False),
     ],
 )
@@ -107,6 +109,30 @@ def test_a_primary_that_cannot_store_leaves_if_its_backup_has_all(
             assert not one.machine.switchover_wanted and one.machine.role is Role.PRIMARY
 
     run(test)
+
+
+def test_a_primary_that_cannot_store_asks_again() -> None:
+    """The backup may not have been able when this began."""
+
+    async def test(one: GroupRuntime, engine: FakeEngine, other: GroupRuntime, its: FakeEngine) -> None:
+        other.feed(ev.ServerFailed(Cause.SERVER_DIED, serves=False))
+        await until(lambda: not said_able(one))
+        use(one, engine, stored_trouble=errno.EIO, stored_in_step=1)
+        engine.post(EventKind.STORED, errno.EIO, reason=StoredNews.TROUBLE)
+        await until(lambda: not engine._waiting)
+        assert one.machine.role is Role.PRIMARY
+        other.feed(ev.ServerRecovered())
+        await until(lambda: said_able(one))
+        one.learn()
+        await until(lambda: other.machine.role is Role.PRIMARY)
+
+    run(test)
+
+
+def said_able(group: GroupRuntime) -> bool:
+    """Whether its backup says that it can take over."""
+    partner = group.machine.partner
+    return partner is not None and partner.said is not None and partner.said.able and group.machine.in_step
 
 
 def test_a_group_waits_until_all_is_read() -> None:
