@@ -74,35 +74,39 @@ class Roster:
         return ""
 
     def adopt(self, config: Config, liveness: Liveness, clocks: Clocks | None) -> None:
-        """Follow a configuration against which there is no ``objection``: machines first, so that they know
-        of whom they hear. Raises EngineError; then those that are new are gone again."""
+        """Follow a configuration against which there is no ``objection``. Who is new is heard when engines
+        and machines know it. Raises EngineError: then those that are new are gone again, and one whose links
+        cannot be opened has had no number."""
         before, (slots, gone) = len(self._slots), self._wanted(config)
-        self._slots, self._gone = slots, gone
-        self._name()
         try:
             for slot in slots[before:]:
-                self._open(slot, liveness)
+                liveness.add_peer(peer_settings(slot))
+                self._slots.append(slot)
+                self._introduce(slot)
+            self._gone = gone
         except EngineError:
-            self._stuck = True
-            self._gone |= set(range(before, len(slots)))
-            self._name()
+            self._gone |= set(range(before, len(self._slots)))
             raise
         finally:
+            self._name()
             if clocks is not None:
                 clocks.peers = clock_ids(self.numbered(config))
-            for number in range(len(slots)):
+            for number in range(len(self._slots)):
                 liveness.part_with(number, number in self._gone)
 
-    def _open(self, slot: PeerSection, liveness: Liveness) -> None:
-        """Tell engines of a new peer, then heartbeats."""
+    def _introduce(self, slot: PeerSection) -> None:
+        """Tell engines of a new peer."""
         peer = peer_settings(slot)
         for group in self._groups.values():
-            group.engine.add_peer(peer)
+            try:
+                group.engine.add_peer(peer)
+            except EngineError:
+                self._stuck = True
+                raise
             if group.detectors is not None:
                 group.detectors.add_peer()
             if group.mirror is not None:
                 group.mirror.probe.peers += (peer,)
-        liveness.add_peer(peer)
 
     def _name(self) -> None:
         for group in self._groups.values():

@@ -170,6 +170,11 @@ static void test_a_peer_is_added_parted_with_and_back(void)
 
 	configure_peer(&a, 1, ALPHA, GAMMA);
 	CHECK_EQ(ftt_liveness_add_peer(a.beat->node, &a.cfg.peer[1], err, sizeof(err)), 0);
+	publish(&a, "not for gamma", 1);
+	wait_body_of(&b, 0, "not for gamma");
+	CHECK_EQ(fake_posted(&a, FTT_EV_PEER_UP), 1); /* beta's: gamma, which speaks all the time, is not heard before it is wanted */
+	publish(&a, "for both", 1);
+	ftt_liveness_part_with(a.beat->node, 1, false);
 	CHECK_EQ(fake_wait(&a, FTT_EV_PEER_UP).peer, 1);
 	wait_body_of(&c, 0, "for both");
 	publish(&c, "by gamma", 0);
@@ -213,6 +218,7 @@ static void test_a_peer_whose_links_cannot_be_is_refused_whole(void)
 	CHECK_EQ(ftt_liveness_add_peer(a.beat->node, &wrong, err, sizeof(err)), -1);
 	CHECK(strstr(err, "peer[1].link[1]") && strstr(err, "nonsense"));
 	CHECK_EQ(ftt_liveness_add_peer(a.beat->node, &a.cfg.peer[1], err, sizeof(err)), 0);
+	ftt_liveness_part_with(a.beat->node, 1, false);
 	CHECK_EQ(fake_wait(&a, FTT_EV_PEER_UP).value, 333);
 	stop(&c);
 	stop(&a);

@@ -381,8 +381,8 @@ int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);
 void ftt_engine_tune(struct ftt_engine *e, const struct ftt_config *cfg);
 
 /*
- * Another node, with the next index: the group's part first, of each group, then that of the node, which lets it be heard. 0, or -1 with a
- * sentence: too many, or its links cannot be. Both copy *peer. The local address of its link[0] is that of the others.
+ * Another node, with the next index: the node's part first, which may fail and leaves it gone, then that of each group. Then part_with() lets
+ * it be heard. 0, or -1 with a sentence: too many, or its links cannot be. Both copy *peer. The local address of its link[0] is that of the others.
  */
 int ftt_engine_add_peer(struct ftt_engine *e, const struct ftt_peer_config *peer, char *err, size_t err_len);
 int ftt_liveness_add_peer(struct ftt_liveness *l, const struct ftt_peer_config *peer, char *err, size_t err_len);

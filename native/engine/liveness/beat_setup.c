@@ -242,6 +242,8 @@ int ftt_liveness_add_peer(struct ftt_liveness *l, const struct ftt_peer_config *
 		snprintf(err, err_len, "heartbeats: %s", what);
 	else
 		failed = open_peer(l, peer, err, err_len);
+	if (!failed)
+		l->peer[l->n_peers - 1].gone = true;
 	pthread_mutex_unlock(&l->turn);
 	ftt_liveness_wake(l);
 	return failed;
