@@ -266,8 +266,9 @@ class Settings:
         return seen + 1 + (place - seen) % places
 
     def links_of(self, links: int) -> int:
-        """Return the bits of ``Body.links`` that are about this node."""
-        return links >> 8 * self._places()[0] & 0xFF
+        """Return the bits of ``Body.links`` that are about this node: none while it has no place."""
+        place = self.place_of(self.name)
+        return 0 if place is None else links >> 8 * place & 0xFF
 
     @property
     def member(self) -> bool:

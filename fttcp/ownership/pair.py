@@ -248,6 +248,8 @@ class PairMachine(PrimaryRules, BackupRules):
             case ev.MembersKnown(members=members):
                 place = self.settings.place_of(self.settings.name)
                 self.settings = replace(self.settings, members=members)
+                for peer in self.view.peers:
+                    peer.place(self.settings.links_of)
                 if place not in (None, members.place(self.settings.name)) and self.phase in OWNING_PHASES:
                     self._abandon(now_ns)
             case ev.PeersNamed(peers=peers, gone=gone):
@@ -323,8 +325,8 @@ class PairMachine(PrimaryRules, BackupRules):
 
     def _absorb_body(self, stated: ev.PeerStated, peer: Peer) -> None:
         """Note what the peer says and the epochs it has seen."""
-        body = stated.body._replace(links=self.settings.links_of(stated.body.links))
-        peer.hear(body)
+        body = stated.body
+        peer.hear(body, self.settings.links_of)
         if self.checkpoints.hear(body, self.role):
             self._out.append(do.LetGoOlder())
         self._absorb_maintenance(body.maintenance)

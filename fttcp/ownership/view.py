@@ -28,7 +28,9 @@ class Peer:
     """Its loss was noticed, and it is not known yet whether it has been heard since."""
     links: int = 0
     said: Body | None = None
-    """What it says; None while it is not heard or has said nothing yet."""
+    """What it says; None while it is not heard or has said nothing yet. Of its links those to this node."""
+    told_links: int = 0
+    """All that it says of links, by places of nodes."""
     last_boot: int = 0
     last_run: int | None = None
     """When it was lost: its boot, and its server that ran then (0: none did; None: it had not said)."""
@@ -71,11 +73,17 @@ class Peer:
         said = self.said
         return said is not None and said.role is Role.BACKUP and session != 0 and said.session == session
 
-    def hear(self, body: Body) -> None:
-        """It says this now."""
-        self.said = body
+    def hear(self, body: Body, links_of: Callable[[int], int]) -> None:
+        """It says this now. ``links_of``: see ``Settings``."""
+        self.said, self.told_links = body, body.links
+        self.place(links_of)
         if len(body.terms) > Term.ARBITER:
             self.arbiter = body.terms[Term.ARBITER]
+
+    def place(self, links_of: Callable[[int], int]) -> None:
+        """This node may have another place by now: see what is said of that."""
+        if self.said is not None:
+            self.said = self.said._replace(links=links_of(self.told_links))
 
     def forget(self) -> None:
         """It is not heard any more."""

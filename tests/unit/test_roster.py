@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fttcp.report.events import History
 from tests.groups import make_group
 from tests.unit.test_arbiter_config import WITNESS
 from tests.unit.test_config import GOOD
+from tests.unit.test_pair import SETTINGS, Driver
 from tests.unit.test_reload import config
 
 RECORD = Members().tell("beta", ["alpha"]).tell("alpha", ["beta"])
@@ -99,3 +101,14 @@ def test_a_member_whose_word_is_refused_is_ready_as_long_as_it_serves(tmp_path: 
     )
     keeper._learn(RECORD)
     assert [reason.hinders for reason in keeper._reasons()] == [Hinders.BACKUP]
+
+
+def test_what_was_said_of_links_before_the_record_was_known_is_read_by_it() -> None:
+    """What has not changed is not said again."""
+    driver = Driver(replace(SETTINGS, members=Members()))
+    record = Members(1, ("beta", "alpha"), (0b10, 0b01))
+    driver.hear(links=0b11 << 8 | 0b100)
+    (beta,) = driver.machine.view.peers
+    assert beta.said is not None and beta.said.links == 0 and not beta.beats, "it has no place yet"
+    driver.step(ev.MembersKnown(record))
+    assert beta.said.links == 0b11 and beta.beats
