@@ -175,10 +175,11 @@ class Body(NamedTuple):
 class Settings:
     """What the machine of one group knows from the start. Durations in nanoseconds.
 
-    ``peers``: names of the other nodes, in the order in which events number them. ``members``: the arbiter's
-    record of all nodes, as far as it is known; None: there is none, and the nodes are this one and its
-    peers, in the order of names. ``solo_lease_ns``: how
-    long the arbiter leaves the group to a solo holder that does not renew; 0 without an arbiter (none).
+    ``peers``: names of the other nodes, in the order in which events number them; the file does not name
+    those whose numbers are ``gone`` any more. ``members``: the arbiter's record of all nodes, as far as it is
+    known; None: there is none, and the nodes are this one and its peers, in the order of names.
+    ``solo_lease_ns``: how long the arbiter leaves the group to a solo holder that does not renew; 0 without
+    an arbiter (none).
     ``stored_epoch``: the epochs up to this one may have been used by an earlier life of this node.
     ``boot_id``: names this life of the node, as its heartbeats do. ``memory``: a server keeps in memory what
     it was told, so none may follow that has not been there from the beginning; ``watched``: somebody else
@@ -212,6 +213,7 @@ class Settings:
     checkpoint_every_ns: int = 0
     saves_workers: bool = False
     members: Members | None = None
+    gone: frozenset[int] = frozenset()
 
     @property
     def arbitrated(self) -> bool:
@@ -222,9 +224,10 @@ class Settings:
     def pair(self) -> bool:
         """True if there are two nodes, and the arbiter lets no third one in without their word: what one of
         them grants, all others grant."""
-        if len(self.peers) != 1:
+        named = {name for number, name in enumerate(self.peers) if number not in self.gone}
+        if len(named) != 1:
             return False
-        return self.members is None or self.members.leaves_to(self.name) == set(self.peers)
+        return self.members is None or self.members.leaves_to(self.name) == named
 
     @property
     def patience_ns(self) -> int:

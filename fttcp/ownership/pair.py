@@ -254,7 +254,7 @@ class PairMachine(PrimaryRules, BackupRules):
                     self._abandon(now_ns)
             case ev.PeersNamed(peers=peers, gone=gone):
                 tested = self.settings.mirror_tested and len(peers) == 1
-                self.settings = replace(self.settings, peers=peers, mirror_tested=tested)
+                self.settings = replace(self.settings, peers=peers, gone=gone, mirror_tested=tested)
                 self.view.name_peers(peers, gone)
                 self.view.mirror = self.view.mirror or (not tested and self.phase is not Phase.FOLLOWING)
 

@@ -120,6 +120,22 @@ def test_a_node_that_nobody_names_any_more_takes_nothing(seed: int) -> None:
     assert not spare.emits and not spare.machine.settings.member, world.story()
 
 
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_two_of_three_are_a_pair_once_the_third_has_left(seed: int) -> None:
+    """As if they had begun like that: each may leave the group to the other one, arbiter or not."""
+    world = quiet(seed, 3, 3)
+    first = serving(world)
+    backup, spare = sorted(world.others(first), key=lambda host: not host.machine.in_step)
+    assert isinstance(first, Member) and isinstance(backup, Member)
+    assert not first.machine.settings.pair
+    spare.crash()
+    first.rename((backup.name,))
+    backup.rename((first.name,))
+    world.run(world.now + 4 * SECOND)
+    assert serving(world) is first and first.machine.in_step, world.story()
+    assert first.machine.settings.pair and backup.machine.settings.pair, world.story()
+
+
 class Hasty(Member):
     """What was granted may still let the other one serve when a third node gets in, and more is granted."""
 
