@@ -12,7 +12,8 @@
  *
  * So what is said depends on the client's words and on the programs, and not on the moment. Nothing is kept back for longer than programs
  * work for HOLD_NS or CLIENT_NS, or for LONG_NS in all. Then both copies may differ, as before. A client without a terminal has no key to
- * interrupt what is poured out to it, whole piece after whole piece: it waits for POUR_NS, in which its window is full, and all sleep.
+ * interrupt what is poured out to it, whole piece after whole piece: it waits for POUR_NS, in which its window is full, and all sleep. It
+ * waits even where nothing moves for LONG_NS: the connection rests so at a takeover, and a program that gets no processor.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -220,10 +221,22 @@ static bool all_is_said(int64_t now, bool *ended)
 	return (!l.blind && !has(OTHER)) || others_rest(now);
 }
 
-static unsigned whose(const struct seen *s, int64_t now)
+/* What speaks sleeps again by the time it is looked at, for it has filled its pipe since the wait has found nothing there. */
+static bool has_spoken(const struct pollfd *fds, nfds_t n)
+{
+	struct pollfd p[MOST_STREAMS];
+	unsigned asked = 0;
+
+	for (nfds_t i = 0; i < n; i++)
+		if (fds[i].fd >= 0 && fds[i].events & POLLIN && stream_of(fds[i].fd))
+			p[asked++] = (struct pollfd){.fd = fds[i].fd, .events = POLLIN};
+	return asked && NEXT(ppoll)(p, asked, &(struct timespec){0}, NULL) > 0;
+}
+
+static unsigned whose(const struct pollfd *fds, nfds_t n, const struct seen *s, int64_t now)
 {
 	int64_t held, idle = now - turn.progress_ns;
-	bool pours = turn.pours && idle <= CLIENT_NS && !has(TERMINAL), quiet, ended = false;
+	bool pours = turn.pours && idle <= LONG_NS && !has(TERMINAL), quiet, ended = false;
 
 	if (s->sent || s->fed)
 		return SERVER | FOOD;
@@ -233,6 +246,8 @@ static unsigned whose(const struct seen *s, int64_t now)
 	if ((s->spoken || s->full) && !s->unsent && (quiet || turn.worked_ns > HOLD_NS || since(&turn.unripe_ns, now) > LONG_NS))
 		return PROGRAMS | REST;
 	if (!s->client)
+		return NOBODY;
+	if (quiet && !s->spoken && has_spoken(fds, n))
 		return NOBODY;
 	held = since(&turn.waiting_ns, now);
 	if ((quiet && !ended) || held > (pours ? POUR_NS : LONG_NS) || (idle > CLIENT_NS && turn.worked_ns > CLIENT_NS) ||
@@ -348,7 +363,7 @@ static int poll_in_turn(struct pollfd *fds, nfds_t n, const struct timespec *tim
 			turn.waiting_ns = turn.unripe_ns = 0;
 			forget_work();
 		}
-		who = rc ? whose(&s, now) : NOBODY;
+		who = rc ? whose(fds, n, &s, now) : NOBODY;
 		if (who != NOBODY && (rc = tell(fds, n, who))) {
 			note(who, &s, now);
 			return rc;

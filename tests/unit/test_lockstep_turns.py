@@ -146,6 +146,19 @@ def test_a_client_is_heard_behind_all_that_is_poured_out_to_it(file: Path) -> No
     assert told.index(["client", "hello"]) > len(pieces)
 
 
+def test_what_a_program_says_while_one_looks_at_it_is_said_before_the_client_is_heard(
+    file: Path, tmp_path: Path
+) -> None:
+    """It fills the pipe and sleeps, each time a moment after that was found empty."""
+    size = 200 << 20
+    long = tmp_path / "long"
+    with long.open("wb") as sparse:
+        sparse.truncate(size)
+    told = heard(file, f"exec cat {long}", b"hello")
+    assert sum(int(one[1]) for one in told if one[0] == "program") == size
+    assert told.index(["client", "hello"]) > told.index(["program", 0])
+
+
 def test_a_client_is_heard_though_a_program_works(file: Path) -> None:
     """Nothing is kept back for good: this one goes on until the client was heard."""
     marker = file.with_suffix(".stop")
