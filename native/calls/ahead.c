@@ -55,3 +55,11 @@ int64_t calls_ahead(clockid_t clock)
 {
 	return (unsigned)clock < CLOCKS ? atomic_load(&ahead[clock]) : 0;
 }
+
+int64_t calls_now_ms(void)
+{
+	struct timespec now;
+
+	NEXT(clock_gettime)(CLOCK_MONOTONIC, &now);
+	return calls_ns(&now) / 1000000;
+}

@@ -20,6 +20,7 @@
  *   writes.c       bytes that go
  *   files.c        stat and readdir
  *   signals.c      handlers, at the same call
+ *   refused.c      what cannot be followed
  *
  * A function that is followed is written
  *
@@ -58,7 +59,9 @@
 	X(CONNECT, FTT_CALLS_EVENTS) X(GETSOCKOPT, FTT_CALLS_EVENTS)                                                        \
 	X(ACCEPT, FTT_CALLS_ACCEPT) X(READ, FTT_CALLS_READ) X(WRITE, FTT_CALLS_WRITE)                                       \
 	X(STAT, FTT_CALLS_FILES) X(READDIR, FTT_CALLS_FILES)                                                                \
-	X(FORK, FTT_CALLS_CHILDREN) X(WAIT, FTT_CALLS_CHILDREN) X(IO_URING, FTT_CALLS_SELF)
+	X(FORK, FTT_CALLS_CHILDREN) X(WAIT, FTT_CALLS_CHILDREN) X(IO_URING, FTT_CALLS_SELF)           \
+	X(RECVMMSG, FTT_CALLS_READ) X(SENDMMSG, FTT_CALLS_WRITE) X(SPLICE, FTT_CALLS_WRITE)                                 \
+	X(SIGWAIT, FTT_CALLS_SIGNALS)
 
 #define CALLS_NUMBER(name, family) CALLS_##name,
 enum calls_number { CALLS_LIST(CALLS_NUMBER) CALLS_COUNT };
@@ -95,6 +98,9 @@ struct calls_call {
 void calls_map_ring(struct calls_thread *t, struct ftt_calls_ring *ring);
 /* True: the thread has a ring. It is claimed by the leader, and waited for by the follower. */
 bool calls_has_ring(struct calls_thread *t);
+/* This thread has ended; this child has, with its threads. */
+void calls_leave_ring(struct calls_thread *t);
+void calls_leave_rings_of(int pid);
 /* The name of the next thread or process that it makes. */
 uint64_t calls_name_child(struct calls_thread *parent);
 
@@ -133,6 +139,7 @@ void calls_note_time(unsigned clock, int64_t ns);
 void calls_keep_time(void); /* this process is alone from now on: its clocks do not run back */
 int calls_own_time(clockid_t clock, struct timespec *now);
 int64_t calls_ahead(clockid_t clock); /* of this host's clock */
+int64_t calls_now_ms(void); /* of this host, for what the library itself waits for */
 
 /* children.c */
 /* On the follower, the number that this process or child of it has here, of what the leader calls `number`; 0: none such. */

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chance.c - random numbers of the kernel, and what is built on these. Reads of devices are in reads.c. */
 #define _GNU_SOURCE
-#include <stdarg.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include "calls.h"
 #include "next.h"
 
@@ -76,23 +74,6 @@ EXPORT uint32_t arc4random_uniform(uint32_t below)
 		drawn = arc4random();
 	while (drawn < least);
 	return drawn % below;
-}
-
-/* Some ask the kernel by this. What the kernel does by itself afterwards cannot be followed. */
-EXPORT long syscall(long number, ...)
-{
-	long a[6];
-	va_list list;
-
-	va_start(list, number);
-	for (int i = 0; i < 6; i++)
-		a[i] = va_arg(list, long);
-	va_end(list);
-	if (number == SYS_getrandom)
-		return getrandom((void *)a[0], (size_t)a[1], (unsigned)a[2]);
-	if (number == SYS_io_uring_setup && calls_role != CALLS_ALONE)
-		calls_break(FTT_CALLS_REFUSED, &(struct calls_call){.call = CALLS_IO_URING});
-	return NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 /* --- a device that is read by way of stdio, whose own calls nobody can stand in for ------------------------------- */

@@ -85,14 +85,23 @@ struct start {
 	uint64_t name;
 };
 
+static void end_thread(void *self)
+{
+	calls_leave_ring(self);
+}
+
 static void *begin_thread(void *given)
 {
 	struct start s = *(struct start *)given;
+	void *result;
 
 	free(given);
 	calls_self = (struct calls_thread){.name = s.name};
 	make_room_for_signals(&calls_self);
-	return s.run(s.argument);
+	pthread_cleanup_push(end_thread, &calls_self);
+	result = s.run(s.argument);
+	pthread_cleanup_pop(1);
+	return result;
 }
 
 EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)

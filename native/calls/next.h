@@ -30,8 +30,8 @@
 	X(epoll_ctl) X(epoll_pwait) X(epoll_wait) X(eventfd) X(fcntl) X(fopen) X(fork) X(fstat) X(fstatat) X(getentropy)         \
 	X(gethostname) X(getpid) X(getppid) X(getrandom) X(getrusage) X(getsockname) X(getsockopt) X(gettimeofday) X(kill)       \
 	X(lstat) X(nanosleep) X(open) X(openat) X(pipe) X(pipe2) X(poll) X(ppoll) X(pselect) X(pthread_create) X(read)           \
-	X(readdir) X(readv) X(recv) X(recvfrom) X(recvmsg) X(select) X(send) X(sendfile) X(sendmsg) X(sendto) X(sigaction)       \
-	X(signalfd) X(socket) X(socketpair) X(stat) X(statx) X(syscall) X(time) X(timerfd_create) X(uname) X(wait4) X(write)     \
+	X(readdir) X(readv) X(recv) X(recvfrom) X(recvmmsg) X(recvmsg) X(select) X(send) X(sendfile) X(sendmmsg) X(sendmsg) X(sendto) X(sigaction)       \
+	X(signalfd) X(sigtimedwait) X(sigwait) X(sigwaitinfo) X(socket) X(socketpair) X(splice) X(stat) X(statx) X(syscall) X(time) X(timerfd_create) X(uname) X(wait4) X(write)     \
 	X(writev)
 
 #define CALLS_POINTER(name) __typeof__(name) *name;

@@ -30,7 +30,7 @@ void calls_map_ring(struct calls_thread *t, struct ftt_calls_ring *ring)
 	t->ring = ring;
 }
 
-static struct ftt_calls_ring *claim(uint64_t name)
+static struct ftt_calls_ring *claim_free(uint64_t name)
 {
 	for (struct ftt_calls_ring *first = ftt_calls_rings(calls_log), *r = first; r < first + FTT_CALLS_RINGS; r++) {
 		uint64_t none = 0;
@@ -43,23 +43,75 @@ static struct ftt_calls_ring *claim(uint64_t name)
 	return NULL;
 }
 
+/* The follower may be behind, and its threads have rings that are over here. */
+static struct ftt_calls_ring *claim(uint64_t name)
+{
+	struct timespec most = {.tv_nsec = CALLS_LOOK_MS * 1000000l};
+	int64_t since = calls_now_ms();
+	struct ftt_calls_ring *ring;
+	uint32_t freed;
+
+	do {
+		freed = atomic_load(&calls_log->freed);
+		ring = claim_free(name);
+		if (!ring)
+			NEXT(syscall)(SYS_futex, &calls_log->freed, FUTEX_WAIT, freed, &most, NULL, 0);
+	} while (!ring && calls_still() && calls_now_ms() - since <= calls_log->patience_ms);
+	return ring;
+}
+
 static struct ftt_calls_ring *find(uint64_t name)
 {
 	struct timespec most = {.tv_nsec = CALLS_LOOK_MS * 1000000l};
 
-	do
-		for (struct ftt_calls_ring *first = ftt_calls_rings(calls_log), *r = first; r < first + FTT_CALLS_RINGS; r++) {
+	do {
+		struct ftt_calls_ring *first = ftt_calls_rings(calls_log), *next = NULL;
+
+		for (struct ftt_calls_ring *r = first; r < first + FTT_CALLS_RINGS; r++) {
 			uint64_t there = atomic_load(&r->name);
 
 			if (there == name)
 				return r;
-			if (there)
-				continue;
-			NEXT(syscall)(SYS_futex, &r->name, FUTEX_WAIT, 0, &most, NULL, 0); /* the leader claims this one next */
-			break;
+			if (!there && !next)
+				next = r;
 		}
-	while (calls_still());
+		if (next) /* the leader claims this one, but for one that has become free meanwhile */
+			NEXT(syscall)(SYS_futex, &next->name, FUTEX_WAIT, 0, &most, NULL, 0);
+		else
+			NEXT(clock_nanosleep)(CLOCK_MONOTONIC, 0, &most, NULL); /* until a thread ends there */
+	} while (calls_still());
 	return NULL;
+}
+
+static void leave(struct ftt_calls_ring *ring, _Atomic uint32_t *own)
+{
+	if (!atomic_exchange(own, 0) || !atomic_fetch_add(&ring->over, 1))
+		return;
+	atomic_store(&ring->read, atomic_load(&ring->written));
+	atomic_store(&ring->over, 0);
+	atomic_store(&ring->name, 0);
+	atomic_fetch_add(&calls_log->freed, 1);
+	NEXT(syscall)(SYS_futex, &calls_log->freed, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+void calls_leave_ring(struct calls_thread *t)
+{
+	if (t->ring && calls_role != CALLS_ALONE)
+		leave(t->ring, calls_role == CALLS_LEADS ? &t->ring->leader : &t->ring->follower);
+	t->ring = NULL;
+	t->name = 0;
+}
+
+void calls_leave_rings_of(int pid)
+{
+	struct ftt_calls_ring *first = ftt_calls_rings(calls_log);
+
+	for (struct ftt_calls_ring *r = first; r < first + FTT_CALLS_RINGS && calls_role != CALLS_ALONE; r++) {
+		_Atomic uint32_t *own = calls_role == CALLS_LEADS ? &r->leader : &r->follower;
+
+		if (atomic_load(own) == (uint32_t)pid)
+			leave(r, own);
+	}
 }
 
 bool calls_has_ring(struct calls_thread *t)

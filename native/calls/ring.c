@@ -29,14 +29,6 @@ static void publish(_Atomic uint64_t *position, uint64_t to, _Atomic uint32_t *w
 		NEXT(syscall)(SYS_futex, position, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	NEXT(clock_gettime)(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* The leader: n bytes more have room. */
 static bool has_room(struct calls_thread *t, uint64_t n, const struct calls_call *c)
 {
@@ -49,8 +41,8 @@ static bool has_room(struct calls_thread *t, uint64_t n, const struct calls_call
 			return false;
 		}
 		if (!since)
-			since = now_ms();
-		if (n > size / 2 || now_ms() - since > calls_log->patience_ms) {
+			since = calls_now_ms();
+		if (n > size / 2 || calls_now_ms() - since > calls_log->patience_ms) {
 			calls_break(FTT_CALLS_FULL, c);
 			return false;
 		}

@@ -91,7 +91,8 @@ EXPORT pid_t wait4(pid_t pid, int *status, int options, struct rusage *used)
 	if (c.role == CALLS_FOLLOWS) {
 		own = calls_own_pid((int)c.said.result);
 		if (own && !(options & (WUNTRACED | WCONTINUED)))
-			NEXT(wait4)(own, &code, 0, NULL); /* it ends here as it did there */
+			if (NEXT(wait4)(own, &code, 0, NULL) == own) /* it ends here as it did there */
+				calls_leave_rings_of(own);
 		if (calls_hear(&c, &code, sizeof(code)) && status)
 			*status = code;
 		if (used)
@@ -101,6 +102,8 @@ EXPORT pid_t wait4(pid_t pid, int *status, int options, struct rusage *used)
 	if (c.role == CALLS_ALONE && pid > 0 && (own = calls_own_pid(pid)))
 		pid = own;
 	got = NEXT(wait4)(pid, &code, options, &spent);
+	if (c.role == CALLS_LEADS && got > 0 && (WIFEXITED(code) || WIFSIGNALED(code)))
+		calls_leave_rings_of(got);
 	if (status && got > 0)
 		*status = code;
 	if (used && got > 0)

@@ -25,13 +25,32 @@ static void *in_thread(void *out)
 	return NULL;
 }
 
-int main(void)
+/* An argument: how many children and threads, one after the other, before. */
+static void pass(int many)
+{
+	uint64_t drawn;
+	pthread_t thread;
+
+	for (int i = 0; i < many; i++) {
+		pid_t child = fork();
+
+		if (!child)
+			_exit((int)draw() & 0x7f);
+		waitpid(child, NULL, 0);
+		if (pthread_create(&thread, NULL, in_thread, &drawn))
+			abort();
+		pthread_join(thread, NULL);
+	}
+}
+
+int main(int argc, char **argv)
 {
 	uint64_t drawn[3];
 	pthread_t threads[3];
 	int status;
 
 	setvbuf(stdout, NULL, _IONBF, 0);
+	pass(argc > 1 ? atoi(argv[1]) : 0);
 	for (int i = 0; i < 3; i++) {
 		pid_t child = fork(), ended;
 

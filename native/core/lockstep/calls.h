@@ -23,7 +23,7 @@
  * Signals are calls, too: a handler runs while the leader is in a followed call, or waits for the next one. Its record stands before
  * that call's, and the follower runs the handler there.
  *
- * How it ends: the ring is full, and stays so for `patience_ms`; a call differs; what a copy needs does not come; a call
+ * How it ends: the ring is full, or none is free, and stays so for `patience_ms`; a call differs; what a copy needs does not come; a call
  * was made that cannot be followed; the memory is damaged. The first reason is kept (struct ftt_calls_break). Then each copy goes
  * on with results of its own: so it does when somebody sets the state to FTT_CALLS_ALONE, after the records that
  * are there. Time does not run back then, and each descriptor is reported ready by epoll once more if it is.
@@ -37,7 +37,7 @@
 
 #define FTT_CALLS_MAGIC 0x31736c6c61637466ull /* "ftcalls1", little-endian */
 #define FTT_CALLS_PAGE 4096u
-#define FTT_CALLS_RINGS 32u /* threads, over all processes; their heads fill a page */
+#define FTT_CALLS_RINGS 32u /* threads at once, of all processes; their heads fill a page */
 #define FTT_CALLS_FIRST 1ull
 
 enum ftt_calls_state { FTT_CALLS_RUNS = 0, FTT_CALLS_BROKEN = 1, FTT_CALLS_ALONE = 2 };
@@ -61,7 +61,7 @@ enum ftt_calls_end { /* why it is broken */
 	FTT_CALLS_ENDED = 3,   /* bytes or a connection that the leader had did not come */
 	FTT_CALLS_REFUSED = 4, /* cannot be followed */
 	FTT_CALLS_DAMAGED = 5,
-	FTT_CALLS_NO_RING = 6, /* more than FTT_CALLS_RINGS threads */
+	FTT_CALLS_NO_RING = 6, /* more than FTT_CALLS_RINGS threads at once */
 	FTT_CALLS_ASKED = 7    /* somebody sent the follower a signal */
 };
 
@@ -78,10 +78,10 @@ struct ftt_calls_log { /* the first page */
 	uint64_t magic;
 	uint32_t ring_size;   /* bytes, a power of two */
 	uint32_t families;    /* enum ftt_calls_family */
-	uint32_t patience_ms; /* how long the leader waits for room */
+	uint32_t patience_ms; /* how long the leader waits for room, or for a ring */
 	_Atomic uint32_t state;
 	_Atomic uint32_t breaking; /* somebody writes `first` */
-	uint32_t reserved;
+	_Atomic uint32_t freed; /* how many rings have become free: the leader waits for one by it */
 	struct ftt_calls_break first;
 };
 
@@ -93,7 +93,8 @@ struct ftt_calls_ring {
 	uint64_t apart[4]; /* the other side's are in another line of the cache */
 	_Atomic uint64_t read;
 	_Atomic uint32_t follower, follower_waits;
-	uint64_t end[6];
+	_Atomic uint32_t over, reserved; /* of how many copies the thread has ended; of both: the ring is free again */
+	uint64_t end[5];
 };
 
 struct ftt_calls_record { /* behind it are `size` bytes, filled up to a multiple of 8 */
