@@ -113,10 +113,14 @@ class Crowd(Lab):
         pid = self.daemons[node].pid
         main = (Path(f"/proc/{pid}") / "comm").read_text().strip()
         for task in self._tasks(node):
-            name = (task / "comm").read_text().strip()
+            try:
+                name = (task / "comm").read_text().strip()
+                ns = int((task / "schedstat").read_text().split()[0])
+            except (FileNotFoundError, ProcessLookupError):  # it has ended since
+                continue
             if name == main:
                 name = LOOP if task.name == str(pid) else HELPERS
-            used[name] += int((task / "schedstat").read_text().split()[0])
+            used[name] += ns
         return used
 
     def _tasks(self, node: str) -> list[Path]:
