@@ -355,13 +355,12 @@ class GroupRuntime:
         machine, was_in_step = self.machine, self.machine.in_step
         commands = machine.step(event, clock.now_ns())
         self.common.behind.hurry(self, machine.hurries, isinstance(event, ev.PeerQuiet | ev.LossNoticed))
+        if isinstance(event, ev.LossNoticed):  # the rest is for the step that comes next
+            return self._orders.follow(commands)
         self._late.compare()
         if self.mirror is not None and was_in_step and not machine.in_step:
             self.mirror.hurry()
-        if commands and self.common.behind.others_hurry(self):
-            self.common.together.hold(self.engine)
-        for command in commands:
-            self._orders.carry_out(command)
+        self._orders.follow(commands)
         if commands or not isinstance(event, ev.DeadlineReached | ev.LeaseSeen):
             self._late.put()
             self.on_news()

@@ -52,7 +52,16 @@ class Orders:
         self._group, self._saying, self._ownership = group, saying, ownership
         self._last_words, self._takeovers, self._late, self._fail = last_words, takeovers, late, fail
 
-    def carry_out(self, command: do.Command) -> None:
+    def follow(self, commands: list[do.Command]) -> list[do.Command]:
+        """Carry all of a step out, and return them."""
+        common = self._group.common
+        if commands and common.behind.others_hurry(self._group):
+            common.together.hold(self._group.engine)
+        for command in commands:
+            self._carry_out(command)
+        return commands
+
+    def _carry_out(self, command: do.Command) -> None:
         """Do it now, or have it done later."""
         group, engine = self._group, self._group.engine
         match command:

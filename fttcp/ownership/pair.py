@@ -82,6 +82,10 @@ class PairMachine(PrimaryRules, BackupRules):
         self._out, self._rests_until_ns = [], 0
         try:
             self._absorb(event, now_ns)
+            if isinstance(event, ev.LossNoticed):  # a grant is withdrawn; the rules follow with ``PeerLost``
+                self._publish(now_ns)
+                self._check()
+                return self._out
             self._judge_mirror(now_ns)
             self._apply_rules(now_ns)
             self._out += self.checkpoints.look(self.phase, self.epoch, now_ns)
