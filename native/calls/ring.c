@@ -117,7 +117,8 @@ int64_t calls_tell_parts(struct calls_call *c, int64_t result, const struct iove
 	put(t, at, &r, sizeof(r));
 	at += sizeof(r);
 	for (int i = 0; i < n; at += parts[i++].iov_len)
-		put(t, at, parts[i].iov_base, parts[i].iov_len);
+		if (parts[i].iov_len)
+			put(t, at, parts[i].iov_base, parts[i].iov_len);
 	t->at += sizeof(r) + filled(r.size);
 	t->number++;
 	atomic_store_explicit(&t->ring->records, t->number, memory_order_relaxed);
