@@ -91,6 +91,8 @@ static int await_client(int listener, int flags, const struct client *who)
 		if (!calls_await(listener, POLLIN))
 			return -1;
 		fd = NEXT(accept4)(listener, (struct sockaddr *)&came.address, &came.n, flags | SOCK_CLOEXEC);
+		if (fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED)
+			return -1; /* this host has no descriptor left */
 		if (fd < 0 || same(&came, who))
 			continue;
 		if (!put_aside(listener, fd, &came))
@@ -100,18 +102,20 @@ static int await_client(int listener, int flags, const struct client *who)
 	return fd;
 }
 
-/* It gets the leader's number. */
-static int numbered(int fd, int number, int flags)
+/* It gets the leader's number. If something else has that here, or this host has no such number, it keeps its own. */
+static int numbered(int fd, int number)
 {
-	if (fd != number) {
-		if (NEXT(fcntl)(number, F_GETFD) >= 0) /* something else has it here */
-			return -1;
-		NEXT(dup3)(fd, number, O_CLOEXEC);
-		NEXT(close)(fd);
-	}
-	NEXT(fcntl)(number, F_SETFD, flags & SOCK_CLOEXEC ? FD_CLOEXEC : 0);
-	NEXT(fcntl)(number, F_SETFL, O_RDWR | (flags & SOCK_NONBLOCK ? O_NONBLOCK : 0));
-	return calls_fresh(number);
+	if (fd == number || NEXT(fcntl)(number, F_GETFD) >= 0 || NEXT(dup3)(fd, number, O_CLOEXEC) < 0)
+		return fd;
+	NEXT(close)(fd);
+	return number;
+}
+
+static int flagged(int fd, int flags)
+{
+	NEXT(fcntl)(fd, F_SETFD, flags & SOCK_CLOEXEC ? FD_CLOEXEC : 0);
+	NEXT(fcntl)(fd, F_SETFL, O_RDWR | (flags & SOCK_NONBLOCK ? O_NONBLOCK : 0));
+	return calls_fresh(fd);
 }
 
 static int follow_accept(struct calls_call *c, int listener, int flags, struct client *who)
@@ -128,14 +132,14 @@ static int follow_accept(struct calls_call *c, int listener, int flags, struct c
 		sched_yield();
 	fd = await_client(listener, flags, who);
 	if (fd >= 0)
-		fd = numbered(fd, (int)c->said.result, flags);
+		fd = flagged(numbered(fd, (int)c->said.result), flags);
 	unlock();
-	if (fd >= 0)
-		return (int)calls_end(c);
-	calls_break(FTT_CALLS_ENDED, c);
+	if (fd != c->said.result)
+		calls_break(fd < 0 ? FTT_CALLS_ENDED : FTT_CALLS_REFUSED, c);
 	calls_end(c);
-	errno = ECONNABORTED; /* it may come yet, or not: the server asks again */
-	return -1;
+	if (fd < 0)
+		errno = ECONNABORTED; /* it may come yet, or not: the server asks again */
+	return fd;
 }
 
 static int accept_any(int listener, int flags, struct client *who)
@@ -148,10 +152,8 @@ static int accept_any(int listener, int flags, struct client *who)
 	fd = calls_log ? take_stashed(listener, NULL) : -1;
 	who->n = sizeof(who->address);
 	if (fd >= 0) { /* it came before its turn, and the log has ended */
-		NEXT(fcntl)(fd, F_SETFD, flags & SOCK_CLOEXEC ? FD_CLOEXEC : 0);
-		NEXT(fcntl)(fd, F_SETFL, O_RDWR | (flags & SOCK_NONBLOCK ? O_NONBLOCK : 0));
 		getpeername(fd, (struct sockaddr *)&who->address, &who->n);
-		return calls_fresh(fd);
+		return flagged(fd, flags);
 	}
 	fd = calls_fresh(NEXT(accept4)(listener, (struct sockaddr *)&who->address, &who->n, flags));
 	if (fd >= 0 && c.role == CALLS_LEADS && who->address.ss_family != AF_INET && who->address.ss_family != AF_INET6)

@@ -125,7 +125,8 @@ static void become_child(uint64_t name, bool own)
 {
 	if (!own)
 		calls_role = CALLS_ALONE;
-	calls_self = (struct calls_thread){.name = name, .waiting = calls_self.waiting};
+	calls_self = (struct calls_thread){.name = name};
+	make_room_for_signals(&calls_self); /* a thread that was made alone has none */
 	memset(calls_self.waiting, 0, CALLS_SIGNALS * sizeof(*calls_self.waiting));
 	calls_forget_self();
 }

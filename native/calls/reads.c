@@ -62,30 +62,31 @@ static ssize_t read_first(const struct reading *r, uint8_t *to, size_t n)
 	return got;
 }
 
-static bool read_exactly(const struct reading *r, uint8_t *to, size_t n, bool first)
+/* Returns how many bytes it has taken: less than n if no more come. */
+static size_t read_exactly(const struct reading *r, uint8_t *to, size_t n, bool first)
 {
 	bool waits = calls_kind(r->fd) != CALLS_FILE;
+	size_t taken = 0;
 
-	while (n) {
+	while (taken < n) {
 		ssize_t got;
 
 		if (waits && !(r->flags & MSG_PEEK ? await_bytes(r->fd, n) : calls_await(r->fd, POLLIN)))
-			return false;
+			break;
 		if (first && r->message)
-			got = read_first(r, to, n);
+			got = read_first(r, to + taken, n - taken);
 		else if (r->flags & MSG_PEEK)
 			got = NEXT(recv)(r->fd, to, n, MSG_PEEK | MSG_DONTWAIT);
 		else
-			got = NEXT(read)(r->fd, to, n);
+			got = NEXT(read)(r->fd, to + taken, n - taken);
 		if (!got || (got < 0 && errno != EINTR && errno != EAGAIN))
-			return false;
+			break;
 		if (got > 0 && r->flags & MSG_PEEK && (size_t)got < n)
-			return false; /* no more comes */
+			break; /* they are not taken */
 		first = first && got < 0;
-		to += got > 0 ? got : 0;
-		n -= got > 0 ? (size_t)got : 0;
+		taken += got > 0 ? (size_t)got : 0;
 	}
-	return true;
+	return taken;
 }
 
 /* Its own timers and datagrams are taken, if they are there, so that they are not there later. */
@@ -129,16 +130,15 @@ static ssize_t follow_read(struct calls_call *c, const struct reading *r)
 		return follow_told(c, r);
 	for (int i = 0; i < r->n && left; i++) {
 		size_t n = left < r->parts[i].iov_len ? left : r->parts[i].iov_len;
+		size_t taken = read_exactly(r, r->parts[i].iov_base, n, !i);
 
-		if (!read_exactly(r, r->parts[i].iov_base, n, !i)) {
+		got += taken;
+		left -= taken;
+		if (taken < n) {
 			calls_break(FTT_CALLS_ENDED, c);
 			calls_end(c);
-			if (got)
-				return (ssize_t)got;
-			return read_here(r); /* as it is here */
+			return got ? (ssize_t)got : read_here(r); /* as it is here */
 		}
-		got += n;
-		left -= n;
 	}
 	return calls_end(c);
 }

@@ -14,37 +14,57 @@ static uint64_t about(int fd, const struct iovec *parts, size_t n)
 }
 
 /* A connection that has ended here takes nothing more, and the leader's result stands: nobody hears what a follower says. */
-static bool write_exactly(int fd, const uint8_t *from, size_t n)
+static size_t write_exactly(int fd, const uint8_t *from, size_t n)
 {
 	bool socket = calls_kind(fd) == CALLS_SOCKET, waits = socket || calls_kind(fd) == CALLS_PIPE;
+	size_t written = 0;
 
-	while (n) {
-		ssize_t done = socket ? NEXT(send)(fd, from, n, MSG_NOSIGNAL | MSG_DONTWAIT) : NEXT(write)(fd, from, n);
+	while (written < n) {
+		const uint8_t *at = from + written;
+		size_t left = n - written;
+		ssize_t done = socket ? NEXT(send)(fd, at, left, MSG_NOSIGNAL | MSG_DONTWAIT) : NEXT(write)(fd, at, left);
 
 		if (done < 0 && errno == EAGAIN && waits && calls_await(fd, POLLOUT))
 			continue;
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done <= 0)
-			return false;
-		from += done;
-		n -= (size_t)done;
+			break;
+		written += (size_t)done;
 	}
+	return written;
+}
+
+/* Of the leader's bytes `left` were not taken here. If the log has ended meanwhile, the server hears of it: it has to say them. */
+static bool is_cut(struct calls_call *c, size_t left)
+{
+	if (!left || calls_still())
+		return false;
+	calls_end(c);
+	calls_go_alone();
 	return true;
 }
 
-static ssize_t follow_write(struct calls_call *c, int fd, const struct iovec *parts, size_t n)
+static ssize_t follow_write(struct calls_call *c, int fd, const struct iovec *parts, size_t n, int flags)
 {
-	size_t left = c->said.result > 0 ? (size_t)c->said.result : 0;
+	size_t left = c->said.result > 0 ? (size_t)c->said.result : 0, written = 0;
 
 	for (size_t i = 0; i < n && left; i++) {
 		size_t piece = left < parts[i].iov_len ? left : parts[i].iov_len;
+		size_t done = write_exactly(fd, parts[i].iov_base, piece);
 
-		if (!write_exactly(fd, parts[i].iov_base, piece))
+		written += done;
+		left -= done;
+		if (done < piece)
 			break;
-		left -= piece;
 	}
-	return calls_end(c);
+	if (!is_cut(c, left))
+		return calls_end(c);
+	if (written)
+		return (ssize_t)written;
+	if (calls_kind(fd) != CALLS_SOCKET)
+		return NEXT(writev)(fd, parts, (int)n);
+	return NEXT(sendmsg)(fd, &(struct msghdr){.msg_iov = (struct iovec *)parts, .msg_iovlen = n}, flags | MSG_NOSIGNAL);
 }
 
 EXPORT ssize_t write(int fd, const void *from, size_t n)
@@ -53,7 +73,7 @@ EXPORT ssize_t write(int fd, const void *from, size_t n)
 	struct calls_call c = calls_begin(CALLS_WRITE, about(fd, &part, 1));
 
 	if (c.role == CALLS_FOLLOWS)
-		return follow_write(&c, fd, &part, 1);
+		return follow_write(&c, fd, &part, 1, 0);
 	return calls_tell(&c, NEXT(write)(fd, from, n), NULL, 0);
 }
 
@@ -62,7 +82,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *parts, int n)
 	struct calls_call c = calls_begin(CALLS_WRITE, about(fd, parts, n > 0 ? (size_t)n : 0));
 
 	if (c.role == CALLS_FOLLOWS)
-		return follow_write(&c, fd, parts, n > 0 ? (size_t)n : 0);
+		return follow_write(&c, fd, parts, n > 0 ? (size_t)n : 0, 0);
 	return calls_tell(&c, NEXT(writev)(fd, parts, n), NULL, 0);
 }
 
@@ -74,7 +94,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 	if (c.role != CALLS_FOLLOWS)
 		return calls_tell(&c, NEXT(sendmsg)(fd, m, flags), NULL, 0);
 	if (calls_kind(fd) == CALLS_SOCKET && !m->msg_controllen)
-		return follow_write(&c, fd, m->msg_iov, m->msg_iovlen);
+		return follow_write(&c, fd, m->msg_iov, m->msg_iovlen, flags);
 	if (c.said.result >= 0)
 		NEXT(sendmsg)(fd, m, flags | MSG_NOSIGNAL);
 	return calls_end(&c);
@@ -96,11 +116,11 @@ EXPORT ssize_t send(int fd, const void *from, size_t n, int flags)
 EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t n)
 {
 	struct calls_call c = calls_begin(CALLS_WRITE, (uint64_t)out << 32 ^ (uint64_t)in << 48 ^ n);
-	size_t left;
+	size_t left, all;
 
 	if (c.role != CALLS_FOLLOWS)
 		return calls_tell(&c, NEXT(sendfile)(out, in, at, n), NULL, 0);
-	left = c.said.result > 0 ? (size_t)c.said.result : 0;
+	left = all = c.said.result > 0 ? (size_t)c.said.result : 0;
 	while (left) {
 		ssize_t done = calls_await(out, POLLOUT) ? NEXT(sendfile)(out, in, at, left) : -1;
 
@@ -110,7 +130,9 @@ EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t n)
 			break;
 		left -= (size_t)done;
 	}
-	return calls_end(&c);
+	if (!is_cut(&c, left))
+		return calls_end(&c);
+	return left < all ? (ssize_t)(all - left) : NEXT(sendfile)(out, in, at, n);
 }
 
 EXPORT ssize_t sendfile64(int out, int in, off_t *at, size_t n) __attribute__((alias("sendfile")));
