@@ -1,8 +1,10 @@
-"""What a follower does when it is alone in the middle of a call: no byte and no connection is lost."""
+"""A follower alone in the middle of a call loses no byte and no connection; none signals strangers."""
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -113,3 +115,16 @@ def work(): os.write(1, str(os.waitpid(os.fork() or os._exit(7), 0)[1]).encode()
 one = threading.Thread(target=work); one.start(); one.join()"""
     assert copies.run(python(script)) == [0, 0]
     assert copies.said == [str(7 << 8)] * 2
+
+
+def test_a_follower_signals_no_stranger(tmp_path: Path) -> None:
+    """A number that is a process of the leader's is another one's on the follower's host."""
+    copies = Copies(tmp_path)
+    script = "import os, sys; os.kill(int(sys.argv[1]), 15)"
+    with (
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE) as meant,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stranger,
+    ):
+        assert copies.run(python(script, meant.pid), python(script, stranger.pid)) == [0, 0]
+        stranger.communicate()
+        assert (meant.wait(), stranger.returncode) == (-signal.SIGTERM, 0)
