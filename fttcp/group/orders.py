@@ -58,10 +58,10 @@ class Orders:
         if commands and common.behind.others_hurry(self._group):
             common.together.hold(self._group.engine)
         for command in commands:
-            self._carry_out(command)
+            self.carry_out(command)
         return commands
 
-    def _carry_out(self, command: do.Command) -> None:
+    def carry_out(self, command: do.Command) -> None:
         """Do it now, or have it done later."""
         group, engine = self._group, self._group.engine
         match command:
