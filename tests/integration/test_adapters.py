@@ -120,8 +120,10 @@ def test_it_moves_on_and_back_and_the_next_crash_is_outlived(pair: Pair) -> None
 
 @pytest.fixture
 def referring() -> Iterator[Lab]:
-    """Nodes that ask over both adapters whether they reach the client."""
+    """Nodes that ask over both adapters whether they reach the client. As a backup dies its primary needs
+    that answer before its lease ends: on a busy machine it takes longer than 100 ms."""
     settings = (
+        "timing.heartbeat_ms=60",
         *('reference.addresses=["10.77.0.10"]', "reference.method=neighbour"),
         *("reference.interval_ms=100", "reference.timeout_ms=80", 'standby_interfaces=["svc1"]'),
     )

@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def test_all_addresses_answer_again_and_only_fttcp_keeps_connections() -> None:
-    argv = [fttcp_program(), "lab", "addresses", "--count", "2", "--passes", "2", "--json"]
+    argv = [fttcp_program(), "lab", "addresses", "--count", "2", "--passes", "2", "--beat-ms", "50", "--json"]
     argv += ["--name", f"test-addresses-{os.getpid()}"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr

@@ -195,7 +195,8 @@ def test_short_writes(families: int, alike: bool, programs: Path, tmp_path: Path
         readers[1].start()
         for reader in readers:
             reader.join()
-        assert [one.wait(20) for one in both] == [0, 0]
+        if alike:  # else the follower may wait for a call that the leader does not make
+            assert [one.wait(20) for one in both] == [0, 0], copies.told
     assert copies.alike is alike, copies.told
     if alike:
         assert got[0] == got[1] >= size
