@@ -30,13 +30,7 @@ static const struct ftt_tcp *catch_up(void)
 	answers(&backup, 20);
 	rest();
 	CHECK(backup.worker.history->live);
-	for (unsigned i = 0; i < 50 && c->flow.protection != FTT_PROTECTED; i++) {
-		model_now += 50 * MS;
-		ftt_renew_tick(&primary.worker, model_now);
-		ftt_renew_tick(&backup.worker, model_now);
-		settle();
-	}
-	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
+	catches_up(c);
 	return c;
 }
 

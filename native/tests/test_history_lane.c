@@ -136,18 +136,6 @@ static void says_it(void)
 	settle();
 }
 
-/* The one that lives goes the way of any renewal. */
-static void catches_up(const struct ftt_tcp *c)
-{
-	for (unsigned i = 0; i < 50 && c->flow.protection != FTT_PROTECTED; i++) {
-		model_now += 50 * MS;
-		ftt_renew_tick(&primary.worker, model_now);
-		ftt_renew_tick(&backup.worker, model_now);
-		settle();
-	}
-	CHECK_EQ(c->flow.protection, FTT_PROTECTED);
-}
-
 static void test_a_new_backup(void)
 {
 	const struct ftt_tcp *c = live_as_written();
