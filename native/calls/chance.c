@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 #include "calls.h"
+#include "core/lockstep/uniform.h"
 #include "next.h"
 
 EXPORT ssize_t getrandom(void *out, size_t n, unsigned flags)
@@ -66,14 +67,7 @@ EXPORT uint32_t arc4random(void)
 
 EXPORT uint32_t arc4random_uniform(uint32_t below)
 {
-	uint32_t drawn, least = below < 2 ? 0 : -below % below; /* numbers below this one would come up more often */
-
-	if (below < 2)
-		return 0;
-	do
-		drawn = arc4random();
-	while (drawn < least);
-	return drawn % below;
+	return ftt_uniform(below, arc4random);
 }
 
 /* --- a device that is read by way of stdio, whose own calls nobody can stand in for ------------------------------- */

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "core/lockstep/uniform.h"
 #include "shim.h"
 
 /* What may be seen, what must not be, and what a generator grows from come from streams of their own. */
@@ -314,14 +315,7 @@ EXPORT uint32_t arc4random(void)
 
 EXPORT uint32_t arc4random_uniform(uint32_t below)
 {
-	uint32_t drawn, least = below < 2 ? 0 : -below % below; /* numbers below this one would come up more often */
-
-	if (below < 2)
-		return 0;
-	do
-		drawn = arc4random();
-	while (drawn < least);
-	return drawn % below;
+	return ftt_uniform(below, arc4random);
 }
 
 bool shim_draw_pid(struct shim_current c, uint32_t *drawn)
