@@ -265,6 +265,39 @@ static void test_being_behind_the_backup_is_measured_at_rest(void)
 	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_AHEAD);
 }
 
+/* A window of less than a segment: each kernel sends what fits by its own persist timer, one of them first. */
+static void test_a_narrow_window_is_nobodys_lag(void)
+{
+	struct ftt_flow f;
+	struct ftt_record r = commit_of(&plain, 0, 1080, 20000); /* the backup's has sent them */
+	uint64_t t;
+
+	make_primary(&f, &plain, MS);
+	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 500), MS);
+	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 500, 0), MS); /* it has shown a wide one */
+	step(&f, from_primary(&plain, TCP_ACK, 500, 0, 500), MS);
+	step(&f, windowed(of_client(&plain, FTT_MODE_PAIRED, 0, 1000, 0), 1), MS);
+	CHECK_EQ(1 << f.hard.client_wscale, 128);
+	f.mss = 150;
+	ftt_primary_record(&f, &r, at(MS));
+	for (t = MS; t < 10000 * MS; t += 500 * MS)
+		CHECK_EQ(ftt_flow_tick(&f, at(t)) & FTT_ACT_DETACH, 0);
+	CHECK(f.bits & FTT_F_AHEAD);
+	step(&f, of_client(&plain, FTT_MODE_PAIRED, 0, 1000, 0), t); /* room: now it is for our server to speak */
+	CHECK_EQ(ftt_flow_tick(&f, at(t)) & FTT_ACT_DETACH, 0);
+	CHECK_EQ(ftt_flow_tick(&f, at(t + 2001 * MS)), FTT_ACT_DETACH);
+	CHECK_EQ(f.reason, FTT_WHY_OUTPUT_AHEAD);
+
+	make_primary(&f, &plain, MS); /* ours first, and the client has acknowledged it */
+	r = commit_of(&plain, 0, 1000, 20000);
+	ftt_primary_record(&f, &r, at(MS));
+	step(&f, from_primary(&plain, TCP_ACK, 0, 0, 1080), MS);
+	step(&f, windowed(of_client(&plain, FTT_MODE_PAIRED, 0, 1080, 0), 0), MS);
+	for (t = MS; t < 10000 * MS; t += 500 * MS)
+		CHECK_EQ(ftt_flow_tick(&f, at(t)) & FTT_ACT_DETACH, 0);
+	CHECK(f.lag_since_ns);
+}
+
 /* Servers whose timers drift apart: what one has not said yet is waited for longer than what the backup's kernel lacks. */
 static void test_a_longer_lag_may_be_allowed(void)
 {
@@ -398,6 +431,7 @@ int main(void)
 	test_commit_lag_detaches();
 	test_output_lag_is_measured_by_progress();
 	test_being_behind_the_backup_is_measured_at_rest();
+	test_a_narrow_window_is_nobodys_lag();
 	test_a_longer_lag_may_be_allowed();
 	test_own_end_counts_only_when_the_server_lives();
 	test_backups_end_alone_detaches_after_a_grace(FTT_REC_FIN);

@@ -38,12 +38,27 @@ static inline void ftt_lag_mark(struct ftt_flow *f, uint64_t now_ns)
 }
 
 /*
- * Primary: our server is behind, but is it for it to speak? Not while it is not vouched for, or looks as if it hung, which is answered by a
- * takeover. Nor while the client has not acknowledged all of it: then our kernel's congestion window may be what is narrower than the backup's.
+ * Primary: is the client's window too small for a segment of a stack that has sent up to here? Such a stack waits for more room, or until its
+ * persist timer sends what fits (RFC 9293 3.8.6.2.1; Linux tcp_output.c, tcp_snd_wnd_test, tcp_write_wakeup). The two kernels' timers differ.
+ */
+static inline bool ftt_window_narrow(const struct ftt_flow *f, uint32_t at)
+{
+	uint32_t edge = f->client_acked + ((uint32_t)f->client_wnd << f->hard.client_wscale);
+	uint32_t most = (uint32_t)f->max_wnd << f->hard.client_wscale;
+
+	return seq_lt(edge, at + (f->mss < most / 2 ? f->mss : most / 2));
+}
+
+/*
+ * Primary: a server is behind, but is it for it to speak? Not while the client's window has no room. Ours neither while it is not vouched for, or
+ * looks as if it hung, which is answered by a takeover; nor while the client has not acknowledged all of it: then our kernel's congestion window may
+ * be what is narrower than the backup's.
  */
 static inline bool ftt_lag_excused(const struct ftt_flow *f, const struct ftt_env *env)
 {
-	return f->bits & FTT_F_AHEAD && (!env->vouched || env->doubted || seq_lt(f->client_acked, f->local_snd_nxt));
+	if (!(f->bits & FTT_F_AHEAD))
+		return ftt_window_narrow(f, f->peer_snd_nxt);
+	return !env->vouched || env->doubted || seq_lt(f->client_acked, f->local_snd_nxt) || ftt_window_narrow(f, f->local_snd_nxt);
 }
 
 /* Primary: does output wait for the backup's server, and for nothing else? */
@@ -71,6 +86,8 @@ static inline bool ftt_held_too_long(struct ftt_flow *f, const struct ftt_env *e
 		return false;
 	if (ftt_peer_owes(f))
 		f->owed = now ? now : 1;
+	if (ftt_output_needs(f) && ftt_window_narrow(f, f->peer_snd_nxt))
+		return false;
 	if (env->now_ns - since_ns > ftt_lag_limit(env))
 		return true;
 	if (f->owed && seq_gt(f->owed, since) && env->policy->output_lag_ns > env->policy->detach_after_ns)
