@@ -138,7 +138,7 @@ static void follow_role(struct ftt_worker *w)
 
 /*
  * For how long it waits for work. The limit of epoll_wait() costs some microseconds, which a timer that stays set does not; but with
- * many connections these let packets gather, and a worker that is woken less often gets more done (docs/budget.md).
+ * many connections these let packets gather, and a worker that is woken less often gets more done (docs/bench/budget.md).
  */
 static int wait_ms(const struct ftt_worker *w)
 {
