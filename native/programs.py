@@ -45,6 +45,7 @@ _FOR_KERNELS = ["-g", "-target", "bpf", "-mcpu=v3", "-ffreestanding", "-Inative"
 OBJECTS = {
     # programs for the kernel
     "fttcp-decide.bpf.o": [*_FOR_KERNELS, "native/bpf/decide.bpf.c"],
+    "fttcp-follow.bpf.o": [*_FOR_KERNELS, "native/bpf/follow.bpf.c"],
     "fttcp-forward.bpf.o": [*_FOR_KERNELS, "native/bpf/forward.bpf.c"],
 }
 BESIDE = PROGRAMS | OBJECTS

@@ -5,6 +5,8 @@
  *   fttcp-bpf look                                   what this kernel has for a plane of such programs, as JSON
  *   fttcp-bpf forward ADDRESS INTERFACE PEER_INTERFACE PEER_MAC
  *   fttcp-bpf silence ADDRESS INTERFACE              forward.bpf.c, on the node that serves and on the other one
+ *   fttcp-bpf lead ADDRESS INTERFACE PEER_INTERFACE PEER_MAC
+ *   fttcp-bpf follow ADDRESS INTERFACE PEER_INTERFACE   follow.bpf.c, likewise; at a line of input the backup speaks, `speaks` is written
  *
  * Programs are attached by links (tcx): they go with the process, however it ends. `ready` is written when they are there.
  * The exit status is 0, 1 after an error, which is told, 2 for a wrong command line.
@@ -22,7 +24,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+#include "bpf/follow.h"
 #include "bpf/forward.h"
 
 /* linux/bpf.h since 6.6; Debian 12 has older headers. */
@@ -121,6 +125,83 @@ static int forward(char **words, bool silent)
 	return 0;
 }
 
+/* --- lead, follow ------------------------------------------------------------------------------------------ */
+
+static void read_address(const char *text, uint8_t to[16])
+{
+	uint8_t v4[4];
+
+	if (inet_pton(AF_INET6, text, to) == 1)
+		return;
+	if (inet_pton(AF_INET, text, v4) != 1)
+		die(text, EINVAL);
+	memset(to, 0, 10);
+	memset(to + 10, 0xff, 2);
+	memcpy(to + 12, v4, 4);
+}
+
+static void own_mac(const char *interface, uint8_t to[FTT_MAC_BYTES])
+{
+	struct ifreq asked = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(asked.ifr_name, sizeof(asked.ifr_name), "%s", interface);
+	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &asked))
+		die(interface, errno);
+	memcpy(to, asked.ifr_hwaddr.sa_data, FTT_MAC_BYTES);
+	close(fd);
+}
+
+/* The backup speaks from a line of input on; `speaks` is written. */
+static void wait_for_word(const struct bpf_object *object)
+{
+	int fd = bpf_map__fd(bpf_object__find_map_by_name(object, "role"));
+	uint32_t first = 0, speaks = FTT_BPF_SPEAKS;
+	char line[64];
+
+	puts("ready");
+	fflush(stdout);
+	if (!fgets(line, sizeof(line), stdin))
+		return;
+	if (bpf_map_update_elem(fd, &first, &speaks, BPF_ANY))
+		die("role", errno);
+	puts("speaks");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin))
+		;
+}
+
+static int follow(char **words, bool leads)
+{
+	struct bpf_object *object = opened("fttcp-follow.bpf.o");
+	struct ftt_bpf_follow wanted = {.peer = index_of(words[2])};
+	unsigned clients = index_of(words[1]);
+	int error;
+
+	read_address(words[0], wanted.address);
+	own_mac(words[2], wanted.own_mac);
+	if (leads) {
+		const struct ether_addr *mac = ether_aton(words[3]);
+
+		if (!mac)
+			die(words[3], EINVAL);
+		memcpy(wanted.peer_mac, mac, FTT_MAC_BYTES);
+	}
+	error = bpf_map__set_initial_value(bpf_object__find_map_by_name(object, FTT_BPF_FOLLOW), &wanted, sizeof(wanted));
+	error = error ? error : bpf_object__load(object);
+	if (error)
+		die("fttcp-follow.bpf.o", -error);
+	attach(object, leads ? "from_clients" : "from_peer", leads ? clients : wanted.peer, TCX_INGRESS);
+	attach(object, leads ? "to_clients" : "from_stack", clients, TCX_EGRESS);
+	if (leads) {
+		wait_for_end();
+	} else {
+		attach(object, "from_clients_here", clients, TCX_INGRESS);
+		wait_for_word(object);
+	}
+	return 0;
+}
+
 /* --- look ------------------------------------------------------------------------------------------------ */
 
 static bool has(const struct btf *kernel, const char *name, uint32_t kind)
@@ -176,6 +257,11 @@ int main(int argc, char **argv)
 		return forward(argv + 2, false);
 	if (argc == 4 && !strcmp(argv[1], "silence"))
 		return forward(argv + 2, true);
-	fprintf(stderr, "usage: fttcp-bpf look | forward ADDRESS INTERFACE PEER_INTERFACE PEER_MAC | silence ADDRESS INTERFACE\n");
+	if (argc == 6 && !strcmp(argv[1], "lead"))
+		return follow(argv + 2, true);
+	if (argc == 5 && !strcmp(argv[1], "follow"))
+		return follow(argv + 2, false);
+	fprintf(stderr, "usage: fttcp-bpf look | forward ADDRESS INTERFACE PEER_INTERFACE PEER_MAC | silence ADDRESS INTERFACE\n"
+			"       fttcp-bpf lead ADDRESS INTERFACE PEER_INTERFACE PEER_MAC | follow ADDRESS INTERFACE PEER_INTERFACE\n");
 	return 2;
 }

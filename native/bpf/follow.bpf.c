@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * follow.bpf.c - a backup whose stack takes the primary's sequence numbers, so that nothing is translated, ever.
+ *
+ * The primary's programs send the other node a clone of what clients send (from_clients), and of its own SYN-ACKs (to_clients). The
+ * backup keeps SYN and SYN-ACK from its stack. When the client's acknowledgement of the handshake comes, the stack is told to build the
+ * connection of it as if it had answered with a SYN cookie (bpf_sk_assign_tcp_reqsk, Linux 6.9): with the primary's ISS, options and clock.
+ *
+ * What the client acknowledges beyond what this stack has sent is lowered to that; once the stack sends it, that very packet becomes the
+ * client's acknowledgement and goes back (from_stack). So it never waits for its retransmission timer. Nothing else leaves before it speaks.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <bpf/bpf_endian.h>
+#include "bpf/follow.h"
+#include "bpf/tcx.h"
+#include "core/packet/parse.h"
+#include "core/tcp/seq.h"
+
+#define MAC_HEADER 14u
+#define FLOWS 65536u
+
+/* Of the kernel, as its BTF has them. */
+struct sock { uint8_t unknown; };
+struct tcp_sock;
+struct bpf_tcp_req_attrs {
+	uint32_t rcv_tsval, rcv_tsecr;
+	uint16_t mss;
+	uint8_t rcv_wscale, snd_wscale, ecn_ok, wscale_ok, sack_ok, tstamp_ok, usec_ts_ok, reserved[3];
+};
+extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *listener, struct bpf_tcp_req_attrs *attrs, int size) __ksym;
+
+const volatile struct ftt_bpf_follow follow SEC(FTT_BPF_FOLLOW) = {0};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, uint32_t);
+} role SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, FLOWS);
+	__type(key, struct ftt_key);
+	__type(value, struct ftt_bpf_followed);
+} followed SEC(".maps");
+
+/* A packet that is looked at: too large for BPF's stack. */
+struct sight {
+	struct ftt_pkt pkt;
+	struct ftt_seg seg;
+	struct ftt_key key;
+	uint8_t headers[FTT_HEADERS_ROOM];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, struct sight);
+} sights SEC(".maps");
+
+/* A segment from, or to, the service; NULL: it is none. */
+static __always_inline struct sight *look_at(struct __sk_buff *skb, bool from_client)
+{
+	uint32_t first = 0, len = skb->len - MAC_HEADER, cap = len < FTT_HEADERS_MAX ? len : FTT_HEADERS_MAX;
+	struct sight *s = bpf_map_lookup_elem(&sights, &first);
+	const uint8_t *service;
+
+	if (!s || skb->len <= MAC_HEADER || !cap || bpf_skb_load_bytes(skb, MAC_HEADER, s->headers, cap))
+		return NULL;
+	if (ftt_parse(s->headers, cap, len, &s->pkt, &s->seg) != FTT_PARSED_TCP)
+		return NULL;
+	service = from_client ? s->pkt.dst : s->pkt.src;
+	for (int i = 0; i < 16; i++)
+		if (service[i] != follow.address[i])
+			return NULL;
+	ftt_key_of(&s->key, &s->pkt, from_client);
+	return s;
+}
+
+static __always_inline void give_mac(struct __sk_buff *skb, const volatile uint8_t *from)
+{
+	uint8_t mac[FTT_MAC_BYTES];
+
+	for (uint32_t i = 0; i < FTT_MAC_BYTES; i++)
+		mac[i] = from[i];
+	bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0);
+}
+
+/* --- the primary ------------------------------------------------------------------------------------------ */
+
+static __always_inline void clone_to_peer(struct __sk_buff *skb)
+{
+	uint8_t own[FTT_MAC_BYTES];
+
+	if (bpf_skb_load_bytes(skb, 0, own, sizeof(own)))
+		return;
+	give_mac(skb, follow.peer_mac);
+	bpf_clone_redirect(skb, follow.peer, 0);
+	bpf_skb_store_bytes(skb, 0, own, sizeof(own), 0);
+}
+
+SEC("tc")
+int from_clients(struct __sk_buff *skb)
+{
+	if (look_at(skb, true))
+		clone_to_peer(skb);
+	return FTT_TCX_NEXT;
+}
+
+SEC("tc")
+int to_clients(struct __sk_buff *skb)
+{
+	struct sight *s = look_at(skb, false);
+
+	if (s && s->seg.flags & TCP_SYN)
+		clone_to_peer(skb);
+	return FTT_TCX_NEXT;
+}
+
+/* --- the backup ------------------------------------------------------------------------------------------- */
+
+static __always_inline void note_syn(const struct sight *s)
+{
+	struct ftt_bpf_followed f = {.irs = s->seg.seq, .client_tsval = s->seg.tsval, .mss = s->seg.mss ? s->seg.mss : 536,
+				     .client_options = s->seg.options, .client_wscale = s->seg.wscale};
+	const struct ftt_bpf_followed *known = bpf_map_lookup_elem(&followed, &s->key);
+
+	if (!known || known->irs != f.irs) /* else it came again */
+		bpf_map_update_elem(&followed, &s->key, &f, BPF_ANY);
+}
+
+static __always_inline void note_syn_ack(struct sight *s)
+{
+	struct ftt_bpf_followed *f;
+
+	ftt_key_of(&s->key, &s->pkt, false);
+	f = bpf_map_lookup_elem(&followed, &s->key);
+	if (!f || f->seen & FTT_BPF_ADOPTED || s->seg.ack != f->irs + 1)
+		return;
+	f->iss = s->seg.seq;
+	f->options = s->seg.options & f->client_options;
+	f->service_wscale = s->seg.wscale;
+	f->client_acked = f->iss;
+	f->seen |= FTT_BPF_SYN_ACK;
+}
+
+static __always_inline struct bpf_sock *find(struct __sk_buff *skb, const struct sight *s)
+{
+	struct bpf_sock_tuple tuple = {0};
+
+	if (s->pkt.family == 4) {
+		__builtin_memcpy(&tuple.ipv4.saddr, s->pkt.src + 12, 4);
+		__builtin_memcpy(&tuple.ipv4.daddr, s->pkt.dst + 12, 4);
+		tuple.ipv4.sport = bpf_htons(s->pkt.sport);
+		tuple.ipv4.dport = bpf_htons(s->pkt.dport);
+		return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	__builtin_memcpy(tuple.ipv6.saddr, s->pkt.src, 16);
+	__builtin_memcpy(tuple.ipv6.daddr, s->pkt.dst, 16);
+	tuple.ipv6.sport = bpf_htons(s->pkt.sport);
+	tuple.ipv6.dport = bpf_htons(s->pkt.dport);
+	return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+}
+
+/* The client's acknowledgement of the handshake: the stack builds the connection of it. */
+static __always_inline int adopt(struct __sk_buff *skb, const struct sight *s, struct ftt_bpf_followed *f)
+{
+	struct bpf_tcp_req_attrs attrs = {.mss = f->mss, .rcv_wscale = f->service_wscale, .snd_wscale = f->client_wscale,
+					  .wscale_ok = !!(f->options & FTT_OPT_WSCALE), .sack_ok = !!(f->options & FTT_OPT_SACK_OK),
+					  .tstamp_ok = !!(f->options & FTT_OPT_TS), .rcv_tsval = s->seg.tsval, .rcv_tsecr = s->seg.tsecr};
+	struct bpf_sock *listener = find(skb, s);
+	struct tcp_sock *tcp;
+	int error = -1;
+
+	if (!listener)
+		return FTT_TCX_DROP;
+	tcp = listener->state == BPF_TCP_LISTEN ? bpf_skc_to_tcp_sock(listener) : NULL;
+	if (tcp)
+		error = bpf_sk_assign_tcp_reqsk(skb, (struct sock *)tcp, &attrs, sizeof(attrs));
+	bpf_sk_release(listener);
+	if (error)
+		return FTT_TCX_DROP;
+	f->seen |= FTT_BPF_ADOPTED;
+	return FTT_TCX_NEXT;
+}
+
+/* The stack is not told of an acknowledgement of what it has not sent: it would refuse the segment (RFC 9293 3.10.7.4). */
+static __always_inline int lower(struct __sk_buff *skb, const struct sight *s)
+{
+	uint32_t l4 = MAC_HEADER + s->pkt.l4, ack, old;
+	struct bpf_sock *sk = find(skb, s);
+	struct bpf_tcp_sock *tcp;
+
+	if (!sk)
+		return FTT_TCX_DROP;
+	tcp = bpf_tcp_sock(sk);
+	ack = s->seg.ack;
+	if (tcp)
+		ack = *(volatile uint32_t *)&tcp->snd_nxt; /* the verifier wants no address in place of the field */
+	bpf_sk_release(sk);
+	if (!(s->seg.flags & TCP_ACK) || seq_leq(s->seg.ack, ack))
+		return FTT_TCX_NEXT;
+	old = bpf_htonl(s->seg.ack);
+	ack = bpf_htonl(ack);
+	if (bpf_l4_csum_replace(skb, l4 + 16, old, ack, sizeof(ack)) || bpf_skb_store_bytes(skb, l4 + 8, &ack, sizeof(ack), 0))
+		return FTT_TCX_DROP;
+	return FTT_TCX_NEXT;
+}
+
+static __always_inline void note_client(struct ftt_bpf_followed *f, const struct ftt_seg *s)
+{
+	if (s->flags & TCP_ACK && seq_geq(s->ack, f->client_acked)) {
+		f->client_acked = s->ack;
+		f->client_wnd = s->wnd;
+	}
+	f->client_tsval = s->tsval;
+}
+
+SEC("tc")
+int from_peer(struct __sk_buff *skb)
+{
+	struct sight *s = look_at(skb, true);
+	struct ftt_bpf_followed *f;
+
+	if (!s) {
+		s = look_at(skb, false);
+		if (!s)
+			return FTT_TCX_NEXT;
+		note_syn_ack(s);
+		return FTT_TCX_DROP;
+	}
+	if (s->seg.flags & TCP_SYN) {
+		note_syn(s);
+		return FTT_TCX_DROP;
+	}
+	f = bpf_map_lookup_elem(&followed, &s->key);
+	if (!f || !(f->seen & FTT_BPF_SYN_ACK))
+		return FTT_TCX_DROP;
+	note_client(f, &s->seg);
+	if (!(f->seen & FTT_BPF_ADOPTED))
+		return s->seg.ack == f->iss + 1 && s->seg.seq == f->irs + 1 ? adopt(skb, s, f) : FTT_TCX_DROP;
+	return lower(skb, s);
+}
+
+/* Since it speaks: of connections that began before. */
+SEC("tc")
+int from_clients_here(struct __sk_buff *skb)
+{
+	struct sight *s = look_at(skb, true);
+	struct ftt_bpf_followed *f = s ? bpf_map_lookup_elem(&followed, &s->key) : NULL;
+
+	if (!f || s->seg.flags & TCP_SYN)
+		return FTT_TCX_NEXT;
+	note_client(f, &s->seg);
+	return lower(skb, s);
+}
+
+/* What the stack says becomes the acknowledgement that the client has given for it already. */
+static __always_inline int give_back(struct __sk_buff *skb, struct sight *s, const struct ftt_bpf_followed *f)
+{
+	uint32_t l4 = s->pkt.l4, headers = s->pkt.payload, ip = s->pkt.family == 4 ? 20 : 40;
+	uint8_t *p = s->headers, *tcp = p + ftt_at(l4), ends[16];
+
+	if (headers > FTT_HEADERS_MAX || l4 != ip || bpf_skb_change_tail(skb, MAC_HEADER + headers, 0))
+		return ftt_tcx_swallow();
+	if (s->pkt.family == 4) {
+		__builtin_memcpy(ends, p + 12, 4);
+		__builtin_memcpy(p + 12, p + 16, 4);
+		__builtin_memcpy(p + 16, ends, 4);
+		put_be16(p + 2, (uint16_t)headers);
+		put_be16(p + 10, 0);
+		put_be16(p + 10, (uint16_t)~csum_fold(csum_add(0, p, 20)));
+	} else {
+		__builtin_memcpy(ends, p + 8, 16);
+		__builtin_memcpy(p + 8, p + 24, 16);
+		__builtin_memcpy(p + 24, ends, 16);
+		put_be16(p + 4, (uint16_t)(headers - 40));
+	}
+	put_be16(tcp, s->pkt.dport);
+	put_be16(tcp + 2, s->pkt.sport);
+	put_be32(tcp + 4, s->seg.ack);
+	put_be32(tcp + 8, ftt_seg_end(&s->seg));
+	tcp[13] = TCP_ACK;
+	put_be16(tcp + 14, f->client_wnd);
+	if (s->pkt.ts_at) {
+		put_be32(p + ftt_at(s->pkt.ts_at), f->client_tsval);
+		put_be32(p + ftt_at(s->pkt.ts_at) + 4, s->seg.tsval);
+	}
+	if (headers < 40 || headers > 100 || bpf_skb_store_bytes(skb, MAC_HEADER, p, headers, 0))
+		return ftt_tcx_swallow();
+	give_mac(skb, follow.own_mac);
+	return (int)bpf_redirect(follow.peer, BPF_F_INGRESS);
+}
+
+SEC("tc")
+int from_stack(struct __sk_buff *skb)
+{
+	uint32_t first = 0, *speaks = bpf_map_lookup_elem(&role, &first);
+	struct sight *s = look_at(skb, false);
+	struct ftt_bpf_followed *f;
+
+	if (!s)
+		return FTT_TCX_NEXT;
+	f = bpf_map_lookup_elem(&followed, &s->key);
+	if (f && (s->seg.len || s->seg.flags & TCP_FIN) && seq_leq(ftt_seg_end(&s->seg), f->client_acked))
+		return give_back(skb, s, f);
+	return speaks && *speaks == FTT_BPF_SPEAKS ? FTT_TCX_NEXT : ftt_tcx_swallow();
+}
+
+char terms[] SEC("license") = "Dual BSD/GPL";
