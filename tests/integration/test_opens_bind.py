@@ -57,7 +57,7 @@ def up(lab: Lab, chooses: str, *settings: str) -> None:
 
 
 def download(lab: Lab, address: str, to: Path) -> subprocess.Popen[Any]:
-    """What is behind, by way of the service. The client holds little: the servers say more for as long as it comes."""
+    """What is behind, by way of the service. The client holds little, so the servers have more to say."""
     lab.exec(CLIENT, ["sysctl", "-q", "-w", "net.ipv4.tcp_rmem=4096 131072 1000000"])
     words = ["curl", "-sS", "--limit-rate", "4M", "-o", str(to), f"http://{address}/file"]
     return lab.popen(CLIENT, words, stderr=subprocess.PIPE, text=True)
