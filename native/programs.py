@@ -31,7 +31,10 @@ PROGRAMS = {
         *("-Inative", "-fms-extensions", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections"),
         *("native/replay/replay.c", "native/engine/planes/model/plane_model.c", "native/engine/life.c"),
         *("native/engine/channel/crc32c.c", "native/engine/history/file.c", "native/engine/spool/spool.c"),
-        *sorted(map(str, Path("native/engine/stored").glob("*.c"))),
+        *sorted(
+            map(str, [*Path("native/engine/stored").glob("*.c"), *Path("native/engine/calls").glob("*.c")])
+        ),
+        "native/engine/shared_file.c",
         *("native/engine/api/observe.c", "native/engine/worker_packets.c"),
         *("native/engine/planes/python/python.c", *sorted(map(str, Path("native/engine/flows").glob("*.c")))),
         *("-lsodium", "-lpthread"),

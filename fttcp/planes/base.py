@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fttcp import _numbers
@@ -39,6 +40,15 @@ HistoryStage = _numbers.HistoryStage
 
 HistoryFailure = _numbers.HistoryFailure
 """Why a backup's server was not brought to where the primary's is."""
+
+CallsPart = _numbers.CallsPart
+"""What a server is that starts with a log of calls."""
+
+CallsState = _numbers.CallsStage
+"""How it is with that log."""
+
+CallsNews = _numbers.CallsNews
+"""What an event of kind CALLS tells."""
 
 StoredNews = _numbers.StoredNews
 """What an event of kind STORED tells."""
@@ -158,6 +168,29 @@ class EngineStatus:
     peer_intrusions: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class CallsShown:
+    """How it is with the log of calls, fields as in struct ftt_calls_shown; ``program`` is text."""
+
+    state: int = 0
+    in_step: int = 0
+    theirs: int = 0
+    why: int = 0
+    pid: int = 0
+    thread: int = 0
+    made: int = 0
+    said: int = 0
+    number: int = 0
+    program: str = ""
+    log_bytes: int = 0
+    retained: int = 0
+    sent: int = 0
+    held: int = 0
+    behind: int = 0
+    waits: int = 0
+    waited_ns: int = 0
+
+
 class Engine(Protocol):
     """The data plane of one group on one node. Calls do not block and come from one thread.
 
@@ -211,6 +244,15 @@ class Engine(Protocol):
 
     def record(self, file: HistoryFile | None) -> None:
         """Let the history of the server go to this file from now on, and to no other; None: to none."""
+
+    def calls(self, path: Path, part: CallsPart) -> None:
+        """See ftt_engine_calls(). Raises EngineError."""
+
+    def calls_listens(self) -> None:
+        """See ftt_engine_calls_listens()."""
+
+    def calls_shown(self) -> CallsShown:
+        """How it is with the log of calls."""
 
     def set_keys(self, keys: KeyRing) -> None:
         """Believe these keys from now on, and send with the one that is marked."""
@@ -390,6 +432,8 @@ class EngineSettings:
     spool_bytes: int = 0
     history_bytes: int = 0
     """Bytes of what all clients have sent since the server started; 0: it is not kept."""
+    calls_log: int = 0
+    """Bytes that are kept of the log of calls; 0: there is none."""
     stored: StoredSettings | None = None
     """With it all ports are of requests whose replies are stored."""
     lockstep: str = ""

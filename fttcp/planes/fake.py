@@ -9,11 +9,20 @@ import os
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from fttcp.network.rules import Address
 from fttcp.ownership.model import EngineMode, Lease
-from fttcp.planes.base import EngineEvent, EngineSettings, EngineStatus, EventKind, PeerSettings
+from fttcp.planes.base import (
+    CallsPart,
+    CallsShown,
+    EngineEvent,
+    EngineSettings,
+    EngineStatus,
+    EventKind,
+    PeerSettings,
+)
 from fttcp.planes.recording import HistoryFile
 from fttcp.wire import clock
 from fttcp.wire.keyfile import KeyRing
@@ -42,6 +51,8 @@ class FakeEngine:
         """In which version with whom."""
         self.arrivals: list[list[int]] = [[] for _ in settings.peers]
         """What `intervals` will tell."""
+        self.calls_told = CallsShown()
+        """What `calls_shown` will tell."""
         self._body: bytes | None = None
         self._waiting: deque[EngineEvent] = deque()
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -146,6 +157,15 @@ class FakeEngine:
     def record(self, file: HistoryFile | None) -> None:
         """Recorded."""
         self.orders.append(("record", file))
+
+    def calls(self, path: Path, part: CallsPart) -> None:
+        self.orders.append(("calls", path, part))
+
+    def calls_listens(self) -> None:
+        self.orders.append(("calls_listens",))
+
+    def calls_shown(self) -> CallsShown:
+        return self.calls_told
 
     def set_keys(self, keys: KeyRing) -> None:
         self.keys = keys

@@ -12,6 +12,8 @@ from fttcp._native import ffi, lib
 from fttcp.network.rules import Address
 from fttcp.ownership.model import EngineMode, Lease
 from fttcp.planes.base import (
+    CallsPart,
+    CallsShown,
     EngineEvent,
     EngineSettings,
     EngineStatus,
@@ -227,6 +229,23 @@ class NfqueueEngine:
     def record(self, file: HistoryFile | None) -> None:
         """See base.py."""
         lib.ftt_engine_record(self._engine, ffi.NULL if file is None else file.handle)
+
+    def calls(self, path: Path, part: CallsPart) -> None:
+        """See abi.h. Raises EngineError."""
+        if lib.ftt_engine_calls(self._engine, os.fsencode(path), part, self._error, _ERROR_BYTES) != 0:
+            raise EngineError(self._error_text())
+
+    def calls_listens(self) -> None:
+        """See abi.h."""
+        lib.ftt_engine_calls_listens(self._engine)
+
+    def calls_shown(self) -> CallsShown:
+        """See base.py."""
+        shown = ffi.new("struct ftt_calls_shown *")
+        lib.ftt_engine_calls_shown(self._engine, shown)
+        values = _fields("struct ftt_calls_shown", shown[0])
+        values["program"] = ffi.string(shown.program, 16).decode(errors="replace")
+        return CallsShown(**values)
 
     def set_keys(self, keys: KeyRing) -> None:
         """See abi.h. Raises EngineError if the ring is none."""

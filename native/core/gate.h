@@ -5,7 +5,8 @@
  * What a server is given is numbered: a client's bytes by their sequence numbers, datagrams one after the other. So is
  * what it says. Each output carries the places that it may depend on, its `after`: input up to there, and with
  * order = "service" output of all that was said before. The backup tells how far it has come on both. Both counters only
- * grow, modulo 2^32. TCP's commit rule and UDP's order of events are this rule with other counters.
+ * grow, modulo 2^32. TCP's commit rule and UDP's order of events are this rule with other counters. Where the backup's server follows the
+ * calls of ours, so is what is in their log, of the whole server.
  */
 #ifndef FTTCP_GATE_H
 #define FTTCP_GATE_H
@@ -25,12 +26,14 @@ enum ftt_wait {
 	FTT_WAIT_LEASE = 8,     /* there is no lease */
 	FTT_WAIT_ANSWERED = 9,  /* backup: it answers what our server has not said yet */
 	FTT_WAIT_SENT = 10,     /* backup: ... what the primary is not known to have sent */
-	FTT_WAIT_PARTNER = 11   /* backup: the primary's server has not opened it */
+	FTT_WAIT_PARTNER = 11,  /* backup: the primary's server has not opened it */
+	FTT_WAIT_CALLS = 12     /* the backup does not hold the calls that are before it */
 };
 
 struct ftt_places {
 	uint32_t input;
 	uint32_t output;
+	uint32_t calls;
 };
 
 /* What does an output wait for that depends on what is before `after`, of a backup that has come to `held`? FTT_WAIT_NONE: it may leave. */
@@ -42,7 +45,9 @@ static inline enum ftt_wait ftt_gate_waits(struct ftt_places after, struct ftt_p
 		return FTT_WAIT_NONE;
 	if (seq_gt(after.input, held.input))
 		return FTT_WAIT_INPUT;
-	return seq_gt(after.output, held.output) ? FTT_WAIT_OUTPUT : FTT_WAIT_NONE;
+	if (seq_gt(after.output, held.output))
+		return FTT_WAIT_OUTPUT;
+	return seq_gt(after.calls, held.calls) ? FTT_WAIT_CALLS : FTT_WAIT_NONE;
 }
 
 /* ... that depends on nothing: what is no flow's, or one's that nobody follows. */

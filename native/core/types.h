@@ -73,7 +73,8 @@ enum ftt_reason {
 	FTT_WHY_HISTORY = 14,     /* the backup's server does not know yet, or will not, what ours was told before */
 	FTT_WHY_BEFORE_CHECKPOINT = 15, /* what it said is in the checkpoint with which the backup's server would begin */
 	FTT_WHY_NOT_OPENED = 16,  /* our server has opened it, the backup's has not */
-	FTT_WHY_SIGNED = 17       /* TCP-MD5 (RFC 2385) without a key of ours, TCP-AO (RFC 5925): only its ends can make a segment of it */
+	FTT_WHY_SIGNED = 17,      /* TCP-MD5 (RFC 2385) without a key of ours, TCP-AO (RFC 5925): only its ends can make a segment of it */
+	FTT_WHY_CALLS = 18        /* the backup's server does not follow the calls of ours any more */
 };
 
 /* Which end of a connection has opened it. */
@@ -144,6 +145,7 @@ struct ftt_policy {
 	uint64_t renew_bytes;   /* input logs of all flows of a worker, bytes */
 	uint64_t spool_bytes;   /* ... that are in a file, of a worker */
 	uint64_t history_bytes; /* what all clients have sent since the server started, bytes; 0: it is not kept */
+	uint64_t calls_log;   /* of a server with a log of calls (lockstep/calls.h), so many bytes are kept of it; 0: there is none */
 	uint64_t max_retained;  /* backup: output kept for a takeover, bytes per worker; 0 keeps none */
 	uint32_t max_flows;     /* per worker */
 	uint32_t max_half_open;
@@ -213,7 +215,9 @@ struct ftt_env {
 	uint8_t watched; /* its main processes are looked at: the death of one is known before an end that it causes */
 	uint8_t in_step; /* it is kept in step with the other node's, see lockstep.h */
 	uint8_t behind;  /* enum ftt_reason: a primary's backup has yet to hear what our server was told before, or of a checkpoint */
-	uint8_t pad[2];
+	uint8_t calls;   /* the backup's server follows the calls of ours: */
+	uint8_t pad[1];
+	uint32_t calls_there, calls_held; /* so much is in the log, and the backup holds so much of it, modulo 2^32: calls_stream.h */
 };
 
 /* Why a connection of the bulk lane was refused or cut. */

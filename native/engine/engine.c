@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "engine/flows/calls.h"
 #include "engine/flows/kept.h"
 #include "engine/flows/lockstep.h"
 #include "engine/history/file.h"
@@ -289,6 +290,31 @@ void ftt_engine_resume(struct ftt_engine *e)
 	for (int k = e->cfg.workers; k-- > 0;)
 		ftt_fair_unlock(&e->worker[k]->lock);
 	wake_all(e);
+}
+
+int ftt_engine_calls(struct ftt_engine *e, const char *path, uint8_t part, char *err, size_t err_len)
+{
+	struct ftt_calls_memory memory = {0};
+	int rc;
+
+	if (part != FTT_CALLS_PART_NONE && ftt_calls_map(&memory, path, err, err_len))
+		return -1;
+	ftt_engine_pause(e);
+	rc = ftt_calls_anew(e->worker[0], &memory, part);
+	ftt_engine_resume(e);
+	if (!rc)
+		return 0;
+	ftt_calls_unmap(&memory);
+	snprintf(err, err_len, "log of calls: %s: out of memory", path);
+	return -1;
+}
+
+void ftt_engine_calls_listens(struct ftt_engine *e)
+{
+	ftt_engine_pause(e);
+	if (e->worker[0]->calls)
+		e->worker[0]->calls->listens = true;
+	ftt_engine_resume(e);
 }
 
 void ftt_engine_checkpoint(struct ftt_engine *e, int told)

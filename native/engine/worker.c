@@ -8,6 +8,7 @@
  * acknowledged, never what a verdict is about to give it, and takeover opens before it kicks.
  */
 #define _GNU_SOURCE
+#include "engine/flows/calls.h"
 #include "engine/flows/checkpoint.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/role.h"
@@ -27,6 +28,7 @@
 
 #define TICK_NS 2000000ull        /* while something is held */
 #define IDLE_TICK_NS 100000000ull
+#define CALLS_TICK_NS 10000000ull /* where our server writes or reads a log of calls, which wakes nobody */
 #define SWEEP_NS 100000000ull
 #define ROLE_FLOWS 64             /* to which a new role is carried out before packets get their turn */
 #define ROUNDS 24                 /* receive calls per wake-up, so that records and time get their turn */
@@ -120,6 +122,7 @@ static void follow_role(struct ftt_worker *w)
 		w->role_open = true;
 		ftt_kept_drop(w);
 		ftt_flows_role(w, mode, session, ftt_now_ns());
+		ftt_calls_role(w, ftt_now_ns());
 		ftt_stored_role(w);
 		ftt_udp_strays(w, ftt_now_ns());
 		find_mirror(w);
@@ -143,7 +146,8 @@ static void follow_role(struct ftt_worker *w)
 static int wait_ms(const struct ftt_worker *w)
 {
 	uint64_t ns = w->table.waiting || w->held_now || w->n_opens || w->udp.waiting || !ftt_list_empty(&w->renew_active) ||
-		      w->n_renewing[FTT_RENEW_WAITS] || w->udp.n_renewed || ftt_history_moves(w) ? TICK_NS : IDLE_TICK_NS;
+		      w->n_renewing[FTT_RENEW_WAITS] || w->udp.n_renewed || ftt_history_moves(w) || ftt_calls_moves(w)
+			      ? TICK_NS : ftt_calls_on(w) ? CALLS_TICK_NS : IDLE_TICK_NS;
 
 	return w->role_open ? 0 : (int)((w->table.dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }
@@ -211,6 +215,7 @@ static void tick(struct ftt_worker *w, uint64_t now_ns)
 {
 	if (w->mode == FTT_MODE_BACKUP) /* it may not have been asked for: see ftt_tcp_from_client() */
 		ftt_hear_records(w, FTT_ON_QUIET, now_ns);
+	ftt_calls_tick(w, now_ns);
 	ftt_flows_tick(w, now_ns);
 	ftt_promote_tick(w, now_ns);
 	if (w->history && w->mode == FTT_MODE_BACKUP)
@@ -255,6 +260,7 @@ static void turn(struct ftt_worker *w, const struct epoll_event *got, int n)
 		ftt_history_tick(w);
 	if (has(got, n, w->lane.epoll_fd)) /* packets have been answered by now */
 		ftt_lane_turn(&w->lane, has(got, n, w->plane->fd[FTT_LANE_FLOWS]) ? LANE_BESIDE : LANE_ALONE, now_ns);
+	ftt_calls_push(w, now_ns);
 	ftt_stored_turn(w, now_ns);
 	ftt_worker_answer(w, now_ns);
 	ftt_kept_release(w);

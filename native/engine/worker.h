@@ -41,6 +41,13 @@ struct ftt_identities {
 	uint8_t secret[FTT_MAX_KEYS][32];
 };
 
+/* How far the backup holds the log of calls, as the gate asks: see flows/calls.h. */
+struct ftt_calls_gate {
+	bool on;
+	uint32_t there, held;
+};
+
+struct ftt_calls;
 struct ftt_spool;
 
 struct ftt_worker {
@@ -100,6 +107,8 @@ struct ftt_worker {
 	uint64_t stood_ns; /* of a promotion: when its server was first seen to get on with a flow no more; 0: never */
 	uint64_t renewed_before, failed_before; /* ... n.renewed and n.renewals_failed when that began */
 	struct ftt_history *history; /* of the server that we run; NULL: none is kept. See history.h */
+	struct ftt_calls *calls; /* the log of its calls; NULL: there was never one. See flows/calls.h */
+	struct ftt_calls_gate calls_gate;
 	uint64_t next_tick_ns, next_sweep_ns;
 	struct ftt_udp_table udp;
 	struct ftt_stored *stored; /* requests whose replies are stored; NULL: none are. See flows/stored.h */
@@ -141,6 +150,9 @@ static inline struct ftt_env ftt_worker_env_out(const struct ftt_worker *w, uint
 	struct ftt_env env = ftt_worker_env(w, now_ns);
 
 	env.lease = ftt_may_emit(&w->e->shared, now_ns);
+	env.calls = w->calls_gate.on;
+	env.calls_there = w->calls_gate.there;
+	env.calls_held = w->calls_gate.held;
 	return env;
 }
 

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/calls.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/hear.h"
 #include "engine/flows/history.h"
@@ -150,6 +151,10 @@ void ftt_worker_packets(struct ftt_worker *w, unsigned lane, int rounds)
 			return;
 		now_ns = ftt_now_ns();
 		w->looked = w->heard = false;
+		if (w->mode == FTT_MODE_PAIRED && ftt_calls_on(w)) { /* what was said depends on what was in the log by then */
+			ftt_calls_look(w, now_ns);
+			ftt_calls_push(w, now_ns);
+		}
 		if (w->mode == FTT_MODE_BACKUP && lane == FTT_LANE_FLOWS && w->held_now) /* our stack's next word may release what was refused */
 			ftt_hear_records(w, FTT_ON_QUIET, now_ns);
 		while (ftt_plane_next(w->plane, lane, &p)) {

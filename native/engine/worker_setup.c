@@ -2,6 +2,7 @@
 /* worker_setup.c - birth and end of a worker, and what wakes it. worker.c tells how it works. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/calls.h"
 #include "engine/flows/role.h"
 #include "engine/flows/history.h"
 #include "engine/flows/hold.h"
@@ -142,6 +143,7 @@ void ftt_worker_close(struct ftt_worker *w)
 	if (w->epoll_fd >= 0)
 		close(w->epoll_fd);
 	ftt_table_close(&w->table);
+	ftt_calls_close(w);
 	ftt_history_free(w->history);
 	ftt_fair_destroy(&w->lock);
 	free(w);

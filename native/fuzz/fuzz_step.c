@@ -63,7 +63,7 @@ static void release(struct side *s)
 {
 	while (s->n_held) {
 		struct ftt_edit e = {0};
-		struct ftt_places after = ftt_segment_after(&s->flow, &s->held[0]);
+		struct ftt_places after = ftt_segment_after(&s->flow, &s->held[0], node(s));
 		enum ftt_verdict v;
 
 		v = ftt_gate(&s->flow, &s->held[0], &after, node(s), &e);

@@ -102,14 +102,14 @@ static inline enum ftt_verdict step(struct ftt_flow *f, struct arrival s, uint64
 
 static inline enum ftt_verdict held_step(struct ftt_flow *f, struct arrival s, uint64_t now_ns)
 {
-	struct ftt_places after = ftt_segment_after(f, &s.seg);
+	struct ftt_places after = ftt_segment_after(f, &s.seg, node_at(s.mode, now_ns));
 
 	return ftt_held_step(f, &s.seg, &after, node_at(s.mode, now_ns), &edit);
 }
 
 static inline enum ftt_verdict gate(struct ftt_flow *f, struct arrival s, uint64_t now_ns)
 {
-	struct ftt_places after = ftt_segment_after(f, &s.seg);
+	struct ftt_places after = ftt_segment_after(f, &s.seg, node_at(s.mode, now_ns));
 
 	memset(&edit, 0, sizeof(edit));
 	return ftt_gate(f, &s.seg, &after, node_at(s.mode, now_ns), &edit);

@@ -149,7 +149,7 @@ static void settle(void)
 }
 
 /* A connection that lives goes the way of any renewal, until it is protected. */
-static void catches_up(const struct ftt_tcp *c)
+static inline void catches_up(const struct ftt_tcp *c)
 {
 	for (unsigned i = 0; i < 50 && c->flow.protection != FTT_PROTECTED; i++) {
 		model_now += 50 * MS;
@@ -325,7 +325,7 @@ static inline void aborts(struct node *n)
 	node_run(n);
 }
 
-static void pair(void)
+static inline void pair(void)
 {
 	node_role(&primary, FTT_MODE_PAIRED, 2);
 	crossing = mirrored = true;
@@ -333,7 +333,7 @@ static void pair(void)
 }
 
 /* A connection that has ended, and one that lives, with an answer. */
-static struct ftt_tcp *live_a_little(void)
+static inline struct ftt_tcp *live_a_little(void)
 {
 	struct ftt_tcp *c;
 

@@ -20,6 +20,11 @@ __attribute__((weak)) bool ftt_lane_send(struct ftt_bulk_lane *l, uint8_t to, ui
 	return false;
 }
 
+__attribute__((weak)) void ftt_lane_push(struct ftt_bulk_lane *l, uint8_t to, uint64_t now_ns)
+{
+	(void)l, (void)to, (void)now_ns;
+}
+
 __attribute__((weak)) void ftt_lane_resume(struct ftt_bulk_lane *l, uint8_t from)
 {
 	(void)l, (void)from;

@@ -140,6 +140,11 @@ static const char *lane_vector(enum ftt_lane_kind kind)
 		return "lane-begin";
 	case FTT_LANE_OUTWARD:
 		return NULL; /* its head is lane-begin's, its record open's; test_opens_again.c says the rest */
+	case FTT_LANE_CALLS:
+	case FTT_LANE_CALLS_HELD:
+	case FTT_LANE_CALLS_BROKEN:
+	case FTT_LANE_CALLS_LISTENS:
+		return NULL; /* test_calls_stream.c, test_calls_lane.c */
 	case FTT_LANE_STORED:
 	case FTT_LANE_STORED_TO:
 		return NULL; /* a note as on the disk, and its number: test_segments.c, test_stored.c */

@@ -27,7 +27,7 @@ struct node {
 	void (*choose)(struct ftt_worker *w); /* how much of a packet the plane copies, ftt_worker_choose_copy(); NULL: all of each */
 	uint32_t copies[2]; /* at most so many bytes of our stack's packets, of clients' */
 	uint64_t cut;       /* packets of clients whose headers alone were copied */
-	uint64_t events[FTT_EV_SPOOL + 1];
+	uint64_t events[FTT_EV_CALLS + 1];
 };
 
 void node_open(struct node *n, const char *name, uint32_t mode, uint8_t family);

@@ -13,21 +13,21 @@ static void test_the_rule(void)
 		bool eager, lease;
 		enum ftt_wait waits;
 	} rows[] = {
-		{2, 0xfffffff0, {2, 0xfffffff0}, false, true, FTT_WAIT_NONE},
-		{0xfffffffe, 5, {2, 5}, false, true, FTT_WAIT_NONE},
-		{3, 0xfffffff0, {2, 0xfffffff0}, false, true, FTT_WAIT_INPUT},
-		{2, 1, {2, 0xfffffff0}, false, true, FTT_WAIT_OUTPUT},
-		{3, 1, {2, 0xfffffff0}, false, true, FTT_WAIT_INPUT},
-		{3, 1, {2, 0xfffffff0}, true, true, FTT_WAIT_NONE},
-		{2, 5, {2, 5}, false, false, FTT_WAIT_LEASE},
-		{3, 6, {2, 5}, true, false, FTT_WAIT_LEASE},
+		{2, 0xfffffff0, {.input = 2, .output = 0xfffffff0}, false, true, FTT_WAIT_NONE},
+		{0xfffffffe, 5, {.input = 2, .output = 5}, false, true, FTT_WAIT_NONE},
+		{3, 0xfffffff0, {.input = 2, .output = 0xfffffff0}, false, true, FTT_WAIT_INPUT},
+		{2, 1, {.input = 2, .output = 0xfffffff0}, false, true, FTT_WAIT_OUTPUT},
+		{3, 1, {.input = 2, .output = 0xfffffff0}, false, true, FTT_WAIT_INPUT},
+		{3, 1, {.input = 2, .output = 0xfffffff0}, true, true, FTT_WAIT_NONE},
+		{2, 5, {.input = 2, .output = 5}, false, false, FTT_WAIT_LEASE},
+		{3, 6, {.input = 2, .output = 5}, true, false, FTT_WAIT_LEASE},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct ftt_policy rule = {.eager = rows[i].eager};
 		struct ftt_env env = {.policy = &rule, .lease = rows[i].lease};
 
-		CHECK_EQ(ftt_gate_waits((struct ftt_places){rows[i].input, rows[i].output}, rows[i].held, &env), rows[i].waits);
+		CHECK_EQ(ftt_gate_waits((struct ftt_places){.input = rows[i].input, .output = rows[i].output}, rows[i].held, &env), rows[i].waits);
 	}
 }
 
@@ -45,7 +45,7 @@ static void test_no_lease(void)
 	env->lease = false;
 	CHECK_EQ(ftt_segment_step(&f, &answer.seg, env, &edit), FTT_HOLD);
 	CHECK_EQ(edit.wait, FTT_WAIT_LEASE);
-	CHECK_EQ(ftt_segment_after(&f, &answer.seg).input, after.input);
+	CHECK_EQ(ftt_segment_after(&f, &answer.seg, env).input, after.input);
 	CHECK_EQ(ftt_held_step(&f, &answer.seg, &after, env, &edit), FTT_HOLD);
 	CHECK_EQ(edit.wait, FTT_WAIT_LEASE);
 	CHECK_EQ(ftt_segment_step(&f, &stray.seg, env, &edit), FTT_DROP);

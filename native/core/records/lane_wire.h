@@ -44,6 +44,10 @@ enum ftt_lane_kind {
 	FTT_LANE_ALIGNED = 21, /* 0 u64 */
 	FTT_LANE_NOT_PLAYED = 22, /* enum ftt_unrenewable u8 */
 	FTT_LANE_MARKED = 23,     /* none */
+	FTT_LANE_CALLS = 24,      /* calls_stream.h has the form of this and the next two */
+	FTT_LANE_CALLS_HELD = 25,
+	FTT_LANE_CALLS_BROKEN = 26,
+	FTT_LANE_CALLS_LISTENS = 27, /* none */
 	FTT_LANE_STORED = 0x9a,   /* a note (stored.h) of the primary, with its age in place of when it was made. 0x98, 0x99: a form of before */
 	FTT_LANE_STORED_TO = 0x9b /* number u64 | errno u32: up to there the backup has stored the primary's, and that is wrong with its disk */
 };
@@ -56,6 +60,11 @@ enum ftt_lane_kind {
 static inline bool ftt_lane_fits(uint8_t kind, uint32_t len)
 {
 	return kind == FTT_LANE_HISTORY || len == (kind == FTT_LANE_PLAYED || kind == FTT_LANE_ALIGNED ? 8 : 1);
+}
+
+static inline bool ftt_lane_of_calls(uint8_t kind)
+{
+	return kind >= FTT_LANE_CALLS && kind <= FTT_LANE_CALLS_LISTENS;
 }
 
 struct ftt_lane_begin {

@@ -252,12 +252,16 @@ static inline bool ftt_input_is_over(const struct ftt_flow *f, uint32_t end)
 /*
  * What a segment of our stack depends on, when it is said: all input that it acknowledges. With order = "service" no client is to
  * have what the backup's server has not given: what any client does next, on whichever connection, would reach that server first.
+ * What is new to the client depends on all calls that are in the log by then.
  */
-static inline struct ftt_places ftt_segment_after(const struct ftt_flow *f, const struct ftt_seg *s)
+static inline struct ftt_places ftt_segment_after(const struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env)
 {
+	bool says = (s->len || s->flags & (TCP_FIN | TCP_RST)) && (s->flags & TCP_RST || seq_gt(ftt_seg_end(s) - f->hard.delta, f->sent));
+
 	return (struct ftt_places){
 		.input = s->flags & TCP_ACK ? s->ack : f->committed,
 		.output = f->bits & FTT_F_SERVICE && s->len ? s->seq - f->hard.delta + s->len : f->peer_snd_nxt,
+		.calls = says ? env->calls_there : env->calls_held,
 	};
 }
 
@@ -277,8 +281,9 @@ static inline struct ftt_places ftt_flow_held(const struct ftt_flow *f)
 static inline enum ftt_wait ftt_segment_waits(const struct ftt_flow *f, const struct ftt_seg *s, struct ftt_places after,
 					      const struct ftt_env *env)
 {
-	const struct ftt_places held = ftt_flow_held(f);
+	struct ftt_places held = ftt_flow_held(f);
 
+	held.calls = env->calls ? env->calls_held : after.calls;
 	if (!ftt_flow_in_step(f, env->mode) || !(f->bits & FTT_F_MAPPED) || f->bits & FTT_F_CLIENT_RST)
 		return ftt_gate_alone(env);
 	if (seq_gt(after.input, held.input) && ftt_input_is_over(f, ftt_seg_end(s) - f->hard.delta))
@@ -465,7 +470,7 @@ static inline enum ftt_verdict ftt_serve_step(struct ftt_flow *f, const struct f
 	}
 	if (f->held_since_ns) /* in order, behind those that wait */
 		return ftt_hold(e, ftt_waits_behind(env));
-	after = ftt_segment_after(f, s);
+	after = ftt_segment_after(f, s, env);
 	return ftt_gate_own(f, s, &after, env, e);
 }
 

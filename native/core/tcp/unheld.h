@@ -41,7 +41,7 @@ static inline enum ftt_verdict ftt_unheld_step(struct ftt_flow *f, const struct 
 	memset(e, 0, sizeof(*e));
 	if (s->dir == FTT_FROM_CLIENT)
 		return FTT_DROP;
-	after = ftt_segment_after(f, s);
+	after = ftt_segment_after(f, s, env);
 	v = ftt_gate(f, s, &after, env, e); /* it may only have been behind others */
 	if (v != FTT_HOLD)
 		return v;
@@ -52,7 +52,7 @@ static inline enum ftt_verdict ftt_unheld_step(struct ftt_flow *f, const struct 
 	if (!ftt_may_lower(f, s, env))
 		return FTT_DROP;
 	low = ftt_seg_lowered(f, s);
-	after = ftt_segment_after(f, &low);
+	after = ftt_segment_after(f, &low, env);
 	if (ftt_gate(f, &low, &after, env, e) != FTT_PASS)
 		return FTT_DROP;
 	e->ack = low.ack;

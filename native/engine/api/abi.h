@@ -49,6 +49,7 @@ enum ftt_event_kind {
 	FTT_EV_SPOOL = 33,         /* logs could not be written to the spool, or read there; value = errno, EBADMSG: something else was read */
 	FTT_EV_STORED = 34,        /* of requests whose replies are stored; reason = enum ftt_stored_news */
 	FTT_EV_ADAPTER_FAILED = 35, /* neighbours cannot be answered on the service interface: value = errno; it is tried again */
+	FTT_EV_CALLS = 36, /* of the log of calls; value = enum ftt_calls_news, reason = 1: of the partner's */
 	FTT_EV_ERROR = 14          /* value = errno, reason = where: the engine cannot go on */
 };
 
@@ -69,6 +70,43 @@ enum ftt_history_failure {
 	FTT_HISTORY_CUT = 1,      /* the lane ended: how much it was told does not show. Another one may have more luck */
 	FTT_HISTORY_NOT_FRESH = 2, /* it was told something before */
 	FTT_HISTORY_NO_ROOM = 3   /* its bounds are too small for what the other one was told */
+};
+
+/* What the group's server is that starts with a log of calls (lockstep/calls.h). */
+enum ftt_calls_part { FTT_CALLS_PART_NONE = 0, FTT_CALLS_PART_LEADS = 1, FTT_CALLS_PART_FOLLOWS = 2 };
+
+/* How it is with that log. */
+enum ftt_calls_stage {
+	FTT_CALLS_STAGE_NONE = 0,
+	FTT_CALLS_STAGE_LEADS = 1,     /* all of it is kept: a new follower can begin with it */
+	FTT_CALLS_STAGE_LEADS_LOST = 2,       /* it grew too long, and none can. One that follows goes on */
+	FTT_CALLS_STAGE_FOLLOWS = 3,
+	FTT_CALLS_STAGE_CAUGHT_UP = 4, /* ... and has come to where the leader was when it began to */
+	FTT_CALLS_STAGE_BROKEN = 5,
+	FTT_CALLS_STAGE_ALONE = 6      /* each server goes on by itself */
+};
+
+/* What FTT_EV_CALLS tells. */
+enum ftt_calls_news {
+	FTT_CALLS_NEWS_CAUGHT_UP = 1, /* the follower is where the leader was when it began to follow */
+	FTT_CALLS_NEWS_BROKEN = 2,
+	FTT_CALLS_NEWS_TOO_LONG = 3,  /* its beginning is not kept any more: a new follower needs a new start of the leader's server */
+	FTT_CALLS_NEWS_ALONE = 4 /* the new owner's server has done all that was in the log, and goes on by itself */
+};
+
+struct ftt_calls_shown {
+	uint32_t state;   /* enum ftt_calls_stage */
+	uint32_t in_step; /* primary: output waits for the backup to hold the log; backup: it holds one */
+	uint32_t theirs;  /* the break is the partner's */
+	uint32_t why;     /* where it broke, as in struct ftt_calls_break; 0: it did not */
+	uint32_t pid, thread, made, said;
+	uint64_t number;
+	char program[16];
+	uint64_t log_bytes; /* that there ever were */
+	uint64_t retained;  /* of them, so many are kept in memory */
+	uint64_t sent, held; /* up to there it was sent to the partner; and is held by it, or by us */
+	uint64_t behind;    /* bytes that the follower has not read */
+	uint64_t waits, waited_ns; /* outputs that waited for the partner to hold it; and for how long, together */
 };
 
 enum ftt_intrusion {
@@ -370,6 +408,15 @@ void ftt_engine_checkpoint(struct ftt_engine *e, int told);
 /* These are the main processes of the local server: when one has ended, what its children still say is held until
  * a takeover, or until other ones are named; none: nobody looks. 0, or errno of the first that cannot be looked at: the others are. */
 int ftt_engine_watch_server(struct ftt_engine *e, const int32_t *pids, uint32_t n);
+
+/*
+ * The group's server is about to start with this file as its log of calls, as this part of two (enum ftt_calls_part): the one before is over.
+ * FTT_CALLS_PART_NONE: without any; path is not looked at. 0, or -1 with a sentence in err, and there is no log.
+ */
+int ftt_engine_calls(struct ftt_engine *e, const char *path, uint8_t part, char *err, size_t err_len);
+/* Backup: the follower listens on its ports, so it can be given what clients have sent. */
+void ftt_engine_calls_listens(struct ftt_engine *e);
+void ftt_engine_calls_shown(struct ftt_engine *e, struct ftt_calls_shown *out);
 
 /* Other keys from here on: those of the commit channel. 0, or EINVAL. */
 int ftt_engine_set_keys(struct ftt_engine *e, const struct ftt_keys *keys);

@@ -53,7 +53,7 @@ uint32_t ftt_core_segment_step(struct ftt_flow *f, const struct ftt_seg *s, cons
 
 uint32_t ftt_core_gate(struct ftt_flow *f, const struct ftt_seg *s, const struct ftt_env *env, struct ftt_edit *e)
 {
-	struct ftt_places after = ftt_segment_after(f, s);
+	struct ftt_places after = ftt_segment_after(f, s, env);
 
 	return ftt_held_step(f, s, &after, env, e);
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "engine/flows/calls.h"
 #include "engine/flows/role.h"
 #include "engine/flows/history.h"
 #include "engine/flows/renewal.h"
@@ -134,6 +135,16 @@ static uint32_t worker_status(struct ftt_worker *w, struct ftt_status *out, uint
 	out->lanes_up += ftt_lane_count(&w->lane);
 	memcpy(lag, w->lag_ns, n * sizeof(*lag));
 	return n;
+}
+
+void ftt_engine_calls_shown(struct ftt_engine *e, struct ftt_calls_shown *out)
+{
+	struct ftt_worker *w = e->worker[0];
+
+	memset(out, 0, sizeof(*out));
+	ftt_fair_lock(&w->lock);
+	ftt_calls_show(w, out);
+	ftt_fair_unlock(&w->lock);
 }
 
 void ftt_engine_status(struct ftt_engine *e, struct ftt_status *out)

@@ -197,6 +197,12 @@ bool ftt_lane_send(struct ftt_bulk_lane *l, uint8_t to, uint8_t kind, const uint
 	return true;
 }
 
+void ftt_lane_push(struct ftt_bulk_lane *l, uint8_t to, uint64_t now_ns)
+{
+	if (ftt_lane_up(l, to))
+		(void)transmit(l, to, FTT_LANE_MAX, now_ns);
+}
+
 void ftt_lane_resume(struct ftt_bulk_lane *l, uint8_t from)
 {
 	if (!ftt_lane_up(l, from) || !l->conn[from]->kept)

@@ -8,7 +8,7 @@
  *
  * What was in a connection that ended may have arrived or not. Both ends are told by changed(): the user begins anew, or asks
  * for what is missing. Lane and user run in the worker's thread; the user's functions are called by
- * ftt_lane_turn() and ftt_lane_follow(), and by nothing else.
+ * ftt_lane_turn(), ftt_lane_push() and ftt_lane_follow(), and by nothing else.
  */
 #ifndef FTTCP_LANE_H
 #define FTTCP_LANE_H
@@ -95,6 +95,8 @@ uint32_t ftt_lane_room(struct ftt_bulk_lane *l, uint8_t to);
  * room, or no connection (ask ftt_lane_up()), and nothing was queued. It leaves with the next turns.
  */
 bool ftt_lane_send(struct ftt_bulk_lane *l, uint8_t to, uint8_t kind, const uint8_t *bytes, uint32_t len);
+/* What is queued to that worker leaves at once, as far as the link takes it. Not in a function of the user's. */
+void ftt_lane_push(struct ftt_bulk_lane *l, uint8_t to, uint64_t now_ns);
 /* It said FTT_LANE_NOT_NOW: the message is given again, with the next turn. */
 void ftt_lane_resume(struct ftt_bulk_lane *l, uint8_t from);
 /* Bytes that wait to leave to that worker. */

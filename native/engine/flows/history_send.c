@@ -2,6 +2,7 @@
 /* history_send.c - the primary's side of history.h: its history leaves, as the lane has room, up to MARK and behind it. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/calls.h"
 #include "engine/flows/history_send.h"
 #include "engine/flows/renew.h"
 #include "engine/flows/renew_begin.h"
@@ -124,7 +125,7 @@ static void give_up(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now
  * Nothing goes on with that server in this pairing: what is protected with it has no protection. What is in its way is in no way of
  * the next one: our logs are as good as before.
  */
-static void undone(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_ns)
+static void undone(struct ftt_worker *w, enum ftt_unrenewable why, enum ftt_reason reason, uint64_t now_ns)
 {
 	w->history->stage = FTT_HISTORY_FAILED;
 	w->history->undo = false;
@@ -132,8 +133,14 @@ static void undone(struct ftt_worker *w, enum ftt_unrenewable why, uint64_t now_
 	for (struct ftt_tcp *c = ftt_table_next(&w->table, NULL), *next; c; c = next) {
 		next = ftt_table_next(&w->table, c);
 		if (!c->closed && (c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING))
-			ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, FTT_WHY_HISTORY, now_ns), now_ns);
+			ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, (uint8_t)reason, now_ns), now_ns);
 	}
+}
+
+void ftt_history_undo(struct ftt_worker *w, enum ftt_reason why, uint64_t now_ns)
+{
+	if (w->history && w->history->stage != FTT_HISTORY_IDLE)
+		undone(w, FTT_NOT_IN_TIME, why, now_ns);
 }
 
 void ftt_history_pump(struct ftt_worker *w, uint64_t now_ns)
@@ -142,10 +149,10 @@ void ftt_history_pump(struct ftt_worker *w, uint64_t now_ns)
 	uint8_t none = 0;
 
 	if (h->undo)
-		undone(w, FTT_NOT_IN_TIME, now_ns);
+		undone(w, FTT_NOT_IN_TIME, FTT_WHY_HISTORY, now_ns);
 	if (h->stage == FTT_HISTORY_FAILED && (w->n_renewing[FTT_RENEW_BEGUN] || w->n_renewing[FTT_RENEW_CATCHING]))
 		give_up(w, h->why ? (enum ftt_unrenewable)h->why : FTT_NOT_IN_TIME, now_ns);
-	if (h->stage == FTT_HISTORY_IDLE || h->stage == FTT_HISTORY_FAILED)
+	if (h->stage == FTT_HISTORY_IDLE || h->stage == FTT_HISTORY_FAILED || ftt_calls_behind(w))
 		return;
 	while (send_some(w, now_ns))
 		;
@@ -205,7 +212,8 @@ enum ftt_lane_answer ftt_history_send_message(struct ftt_worker *w, uint8_t kind
 		return FTT_LANE_TAKEN;
 	case FTT_LANE_NOT_PLAYED:
 		if (primary && h->stage != FTT_HISTORY_IDLE && h->stage != FTT_HISTORY_FAILED)
-			undone(w, bytes[0] <= FTT_STACK_UNLIKE && bytes[0] ? (enum ftt_unrenewable)bytes[0] : FTT_NOT_IN_TIME, now_ns);
+			undone(w, bytes[0] <= FTT_STACK_UNLIKE && bytes[0] ? (enum ftt_unrenewable)bytes[0] : FTT_NOT_IN_TIME, FTT_WHY_HISTORY,
+			       now_ns);
 		return FTT_LANE_TAKEN;
 	default:
 		return FTT_LANE_BAD;

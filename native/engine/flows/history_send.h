@@ -8,6 +8,8 @@
 enum ftt_lane_answer ftt_history_send_message(struct ftt_worker *w, uint8_t kind, const uint8_t *bytes, uint32_t len, uint64_t now_ns);
 /* The lane to the backup is there, or gone. */
 void ftt_history_send_lane(struct ftt_worker *w, bool up, uint64_t now_ns);
+/* Nothing goes on with that server in this pairing: its flows have no protection any more, for this reason. */
+void ftt_history_undo(struct ftt_worker *w, enum ftt_reason why, uint64_t now_ns);
 /* As much as there is room for. */
 void ftt_history_pump(struct ftt_worker *w, uint64_t now_ns);
 

@@ -11,6 +11,7 @@
 #include "core/tcp/cold.h"
 #include "core/tcp/hold.h"
 #include "core/tcp/unheld.h"
+#include "engine/flows/calls.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/hold.h"
@@ -193,10 +194,17 @@ static uint32_t release_unheld(struct ftt_worker *w, struct ftt_tcp *c, uint64_t
 
 /* --- holding --------------------------------------------------------------------------------- */
 
+static void wait_for_calls(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_held *h)
+{
+	ftt_calls_wait(w, c);
+	w->calls->waits += !h->calls;
+	h->calls = true;
+}
+
 uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_packet *p, const struct ftt_pkt *k,
 		      const struct ftt_seg *s, uint8_t why, uint64_t now_ns)
 {
-	struct ftt_env env = ftt_worker_env(w, now_ns);
+	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 	struct ftt_held *h;
 
 	if (!(w->plane->can & FTT_PLANE_HOLDS))
@@ -213,7 +221,7 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	h->csum_ready = p->csum_ready;
 	h->wait = why;
 	h->seg = *s;
-	h->after = ftt_segment_after(&c->flow, s);
+	h->after = ftt_segment_after(&c->flow, s, &env);
 	h->point = (struct ftt_point){c->digest.next, c->digest.crc};
 	h->pkt = *k;
 	h->len = p->len;
@@ -229,6 +237,8 @@ uint32_t ftt_tcp_hold(struct ftt_worker *w, struct ftt_tcp *c, const struct ftt_
 	c->held_tail = &h->next;
 	if (!c->n_held++)
 		ftt_flow_holds(&c->flow, now_ns);
+	if (why == FTT_WAIT_CALLS)
+		wait_for_calls(w, c, h);
 	w->held_now++;
 	++*(s->dir == FTT_FROM_CLIENT ? &w->n.ordered : &w->n.held);
 	return 0;
@@ -245,6 +255,10 @@ static void unlink_held(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_held
 	w->held_now--;
 	if (h->seg.dir == FTT_FROM_SERVER)
 		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - h->since_ns;
+	if (h->calls && w->calls)
+		w->calls->waited_ns += now_ns - h->since_ns;
+	if (!c->held)
+		ftt_calls_go_on(c);
 	ftt_flow_holds(&c->flow, c->held ? c->held->since_ns : 0);
 	h->next = w->spent; /* its bytes may be part of a verdict that is not sent yet */
 	w->spent = h;
@@ -284,6 +298,8 @@ uint32_t ftt_tcp_release(struct ftt_worker *w, struct ftt_tcp *c, uint64_t now_n
 			h->seg.orphan = false;
 		v = ftt_held_step(&c->flow, &h->seg, &h->after, &env, &e);
 		h->wait = e.wait;
+		if (v == FTT_HOLD && e.wait == FTT_WAIT_CALLS)
+			wait_for_calls(w, c, h);
 		if (v == FTT_HOLD && !input)
 			break;
 		if (v == FTT_HOLD && !ftt_held_enough(&h->seg, h->since_ns, &env)) {

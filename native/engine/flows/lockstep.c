@@ -2,111 +2,15 @@
 /* lockstep.c - identities of connections, written for the server of this node: see lockstep.h. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 #include "engine/flows/lockstep.h"
+#include "engine/shared_file.h"
 
 #define ID 16
 #define TAG (FTT_IDENTITY - ID)
-
-/*
- * Who can write the file can also cut it short. Then a touch of what is gone is a SIGBUS, which would end all groups. So that memory
- * is replaced: the engine goes on, and its server finds no connection any more.
- */
-#define MAPS 256
-
-static struct {
-	_Atomic uintptr_t at; /* 0: free; 1: being changed */
-	size_t size;
-} maps[MAPS];
-static struct sigaction others;
-
-static void on_bus(int signal, siginfo_t *info, void *context)
-{
-	uintptr_t touched = (uintptr_t)info->si_addr;
-	int before = errno;
-
-	for (int i = 0; i < MAPS; i++) {
-		uintptr_t at = atomic_load(&maps[i].at);
-
-		if (at > 1 && touched >= at && touched - at < maps[i].size &&
-		    mmap((void *)at, maps[i].size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
-			errno = before;
-			return;
-		}
-	}
-	if (others.sa_flags & SA_SIGINFO)
-		others.sa_sigaction(signal, info, context);
-	else if (others.sa_handler != SIG_DFL && others.sa_handler != SIG_IGN)
-		others.sa_handler(signal);
-	else
-		sigaction(SIGBUS, &others, NULL); /* it comes again at once */
-}
-
-static void catch_bus(void)
-{
-	struct sigaction ours = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-
-	sigemptyset(&ours.sa_mask);
-	sigaction(SIGBUS, &ours, &others);
-}
-
-static bool survive(void *at, size_t size)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, catch_bus);
-	for (int i = 0; i < MAPS; i++) {
-		uintptr_t none = 0;
-
-		if (atomic_compare_exchange_strong(&maps[i].at, &none, 1)) {
-			maps[i].size = size;
-			atomic_store(&maps[i].at, (uintptr_t)at);
-			return true;
-		}
-	}
-	errno = EMFILE;
-	return false;
-}
-
-static void unmap(void *at, size_t size)
-{
-	for (int i = 0; i < MAPS; i++)
-		if (atomic_load(&maps[i].at) == (uintptr_t)at)
-			atomic_store(&maps[i].at, 0);
-	munmap(at, size);
-}
-
-/* The file, which may be cut short from now on; NULL: errno says why. */
-static void *map_file(const char *path, size_t *size)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), error;
-	void *at = MAP_FAILED;
-	struct stat st;
-
-	if (fd >= 0 && !fstat(fd, &st)) {
-		*size = (size_t)st.st_size;
-		at = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-	}
-	error = errno;
-	if (fd >= 0)
-		close(fd);
-	if (at != MAP_FAILED && !survive(at, *size)) {
-		error = errno;
-		munmap(at, *size);
-		at = MAP_FAILED;
-	}
-	if (at != MAP_FAILED)
-		(void)madvise(at, *size, MADV_POPULATE_WRITE); /* no packet waits for a page; before Linux 5.14 the first ones do */
-	errno = error;
-	return at == MAP_FAILED ? NULL : at;
-}
 
 /* What an engine before left there is nobody's. */
 static void clear_all(const struct ftt_ls_map *m)
@@ -131,11 +35,12 @@ int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len)
 
 	if (!*path)
 		return 0;
-	at = map_file(path, &size);
+	at = ftt_shared_map(path, &size);
 	if (!at) {
 		snprintf(err, err_len, "lockstep: %s: %s", path, strerror(errno));
 		return -1;
 	}
+	(void)madvise(at, size, MADV_POPULATE_WRITE); /* no packet waits for a page; before Linux 5.14 the first ones do */
 	if (!ftt_ls_take(&map, at, size) || map.tables < e->cfg.workers) {
 		snprintf(err, err_len, "lockstep: %s: is none of ours; remove it, and start again", path);
 	} else if (!(map.own = calloc((size_t)map.tables * map.length, sizeof(*map.own)))) {
@@ -145,7 +50,7 @@ int ftt_lockstep_open(struct ftt_engine *e, char *err, size_t err_len)
 		e->lockstep = map;
 		return 0;
 	}
-	unmap(at, size);
+	ftt_shared_unmap(at, size);
 	return -1;
 }
 
@@ -159,7 +64,7 @@ void ftt_lockstep_close(struct ftt_engine *e)
 	for (size_t i = 0; i < (size_t)m->tables * m->length; i++)
 		if (m->own[i].used)
 			ftt_ls_clear(m, i);
-	unmap(m->header, m->size);
+	ftt_shared_unmap(m->header, m->size);
 	free(m->own);
 	*m = (struct ftt_ls_map){0};
 }

@@ -2,6 +2,7 @@
 /* renew_lane.c - input logs on their way to a new backup; see core/tcp/renew.h, and renewal.h for what is said. */
 #define _GNU_SOURCE
 #include "engine/flows/act.h"
+#include "engine/flows/calls.h"
 #include "engine/flows/checkpoint.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
@@ -322,6 +323,8 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 
 	if (kind == FTT_LANE_STORED || kind == FTT_LANE_STORED_TO)
 		return ftt_stored_message(of, kind, bytes, len);
+	if (ftt_lane_of_calls(kind))
+		return ftt_calls_message(of, kind, bytes, len, now_ns);
 	if (((struct ftt_worker *)of)->promoting) /* of one that does not serve any more */
 		return FTT_LANE_TAKEN;
 	switch (kind) {
@@ -346,6 +349,7 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 static void room(void *of, uint8_t to)
 {
 	(void)to;
+	ftt_calls_look(of, ftt_now_ns());
 	ftt_renew_pump(of, ftt_now_ns());
 	ftt_stored_pump(of);
 }
@@ -356,8 +360,12 @@ static void changed(void *of, uint8_t worker, bool up)
 
 	if (!up && !worker) /* all UDP is the first worker's */
 		ftt_udp_renew_cut(w);
-	if (!worker)
+	if (!worker) {
 		ftt_stored_lane(w, up);
+		ftt_calls_lane(w, up, ftt_now_ns());
+	}
+	if (ftt_calls_delays(w))
+		return;
 	if (w->history && w->mode == FTT_MODE_PAIRED)
 		ftt_history_send_lane(w, up, ftt_now_ns());
 	else if (w->history && w->mode == FTT_MODE_BACKUP && (up || ftt_history_waits(w)))

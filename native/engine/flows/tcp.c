@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/flows/act.h"
+#include "engine/flows/calls.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/role.h"
 #include "engine/flows/hear.h"
@@ -28,7 +29,7 @@ static struct ftt_env env_of_begin(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_env env = ftt_worker_env_out(w, now_ns);
 
-	env.behind = ftt_history_behind(w) ? FTT_WHY_HISTORY : ftt_checkpoint_awaited(w) ? FTT_WHY_BEFORE_CHECKPOINT : FTT_WHY_NONE;
+	env.behind = ftt_calls_lost(w) ? FTT_WHY_CALLS : ftt_history_behind(w) ? FTT_WHY_HISTORY : ftt_checkpoint_awaited(w) ? FTT_WHY_BEFORE_CHECKPOINT : FTT_WHY_NONE;
 	return env;
 }
 
