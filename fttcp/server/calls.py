@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 LIBRARY = Path(__file__).parents[1] / "libfttcp-calls.so"
-ALL = 0x3FF
+ALL = 0x7FF
 """Every family of calls (enum ftt_calls_family)."""
 AS_ONE = "setarch -R"
 """What a copy's command begins with: addresses are not drawn, for they get into numbers and orders."""

@@ -18,7 +18,7 @@ static struct {
 	int listener, fd; /* fd 0: free */
 	struct client who;
 } stash[STASHED];
-static atomic_flag busy = ATOMIC_FLAG_INIT; /* held by the follower's threads, for as long as a connection is looked for */
+static atomic_flag busy = ATOMIC_FLAG_INIT;
 
 static bool same(const struct client *a, const struct client *b)
 {
@@ -32,21 +32,28 @@ static bool same(const struct client *a, const struct client *b)
 	return a->address.ss_family == AF_INET6 && a6->sin6_port == b6->sin6_port && !memcmp(&a6->sin6_addr, &b6->sin6_addr, 16);
 }
 
-static void unlock(void)
+void calls_hold_stash(void)
+{
+	while (atomic_flag_test_and_set(&busy))
+		sched_yield(); /* for a call of the system or two */
+}
+
+void calls_free_stash(void)
 {
 	atomic_flag_clear(&busy);
 }
 
 void calls_forget_stashed(int listener)
 {
-	if (calls_role != CALLS_FOLLOWS || atomic_flag_test_and_set(&busy))
+	if (calls_role != CALLS_FOLLOWS)
 		return;
+	calls_hold_stash();
 	for (int i = 0; i < STASHED; i++)
 		if (stash[i].fd && stash[i].listener == listener) {
 			NEXT(close)(stash[i].fd);
 			stash[i].fd = 0;
 		}
-	unlock();
+	calls_free_stash();
 }
 
 /* Out of the way of the numbers that the leader gives. */
@@ -80,26 +87,46 @@ static int take_stashed(int listener, const struct client *who)
 	return -1;
 }
 
-/* The connection of this client; -1: it did not come. */
-static int await_client(int listener, int flags, const struct client *who)
-{
-	int fd = take_stashed(listener, who);
+enum looked { FOUND, NOT_YET, NO_ROOM };
 
-	while (fd < 0) {
+/* What comes for others is put aside. */
+static enum looked look_for(int listener, int flags, const struct client *who, int *fd)
+{
+	struct pollfd ready = {.fd = listener, .events = POLLIN};
+
+	*fd = take_stashed(listener, who);
+	while (*fd < 0 && NEXT(poll)(&ready, 1, 0) > 0) {
 		struct client came = {.n = sizeof(came.address)};
 
-		if (!calls_await(listener, POLLIN))
-			return -1;
-		fd = NEXT(accept4)(listener, (struct sockaddr *)&came.address, &came.n, flags | SOCK_CLOEXEC);
-		if (fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED)
-			return -1; /* this host has no descriptor left */
-		if (fd < 0 || same(&came, who))
+		*fd = NEXT(accept4)(listener, (struct sockaddr *)&came.address, &came.n, flags | SOCK_CLOEXEC);
+		if (*fd < 0 && errno != EINTR && errno != EAGAIN && errno != ECONNABORTED)
+			return NO_ROOM; /* this host has no descriptor left */
+		if (*fd < 0 || same(&came, who))
 			continue;
-		if (!put_aside(listener, fd, &came))
-			return -1;
-		fd = -1;
+		if (!put_aside(listener, *fd, &came))
+			return NO_ROOM;
+		*fd = -1;
 	}
-	return fd;
+	return *fd < 0 ? NOT_YET : FOUND;
+}
+
+/* The connection of this client; -1: it did not come. Another thread may find it. */
+static int await_client(int listener, int flags, const struct client *who)
+{
+	struct pollfd ready = {.fd = listener, .events = POLLIN};
+	enum looked found;
+	int fd;
+
+	for (;;) {
+		calls_hold_stash();
+		found = look_for(listener, flags, who, &fd);
+		calls_free_stash();
+		if (found != NOT_YET)
+			return fd;
+		if (!calls_still())
+			return -1;
+		NEXT(poll)(&ready, 1, CALLS_LOOK_MS);
+	}
 }
 
 /* It gets the leader's number. If something else has that here, or this host has no such number, it keeps its own. */
@@ -128,17 +155,24 @@ static int follow_accept(struct calls_call *c, int listener, int flags, struct c
 		calls_break(FTT_CALLS_DAMAGED, c);
 		return -2;
 	}
-	while (atomic_flag_test_and_set(&busy))
-		sched_yield();
 	fd = await_client(listener, flags, who);
 	if (fd >= 0)
 		fd = flagged(numbered(fd, (int)c->said.result), flags);
-	unlock();
 	if (fd != c->said.result)
 		calls_break(fd < 0 ? FTT_CALLS_ENDED : FTT_CALLS_REFUSED, c);
 	calls_end(c);
 	if (fd < 0)
 		errno = ECONNABORTED; /* it may come yet, or not: the server asks again */
+	return fd;
+}
+
+static int take_any_stashed(int listener)
+{
+	int fd;
+
+	calls_hold_stash();
+	fd = take_stashed(listener, NULL);
+	calls_free_stash();
 	return fd;
 }
 
@@ -149,7 +183,7 @@ static int accept_any(int listener, int flags, struct client *who)
 
 	if (c.role == CALLS_FOLLOWS && (fd = follow_accept(&c, listener, flags, who)) != -2)
 		return fd;
-	fd = calls_log ? take_stashed(listener, NULL) : -1;
+	fd = calls_role == CALLS_FOLLOWS ? take_any_stashed(listener) : -1;
 	who->n = sizeof(who->address);
 	if (fd >= 0) { /* it came before its turn, and the log has ended */
 		getpeername(fd, (struct sockaddr *)&who->address, &who->n);

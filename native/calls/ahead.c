@@ -15,6 +15,15 @@ void calls_note_time(unsigned clock, int64_t ns)
 		atomic_store_explicit(&shown[clock], ns, memory_order_relaxed);
 }
 
+/* Another thread may be alone since an earlier time: 0 is what none has set. */
+static void raise_to(_Atomic int64_t *ns, int64_t to)
+{
+	int64_t at = atomic_load(ns);
+
+	while ((!at || to > at) && !atomic_compare_exchange_weak(ns, &at, to))
+		continue;
+}
+
 /*
  * The wall clock is right on both hosts, but for a little: it only must not run back. All others go on from what the
  * leader's showed last: the hosts began at different times.
@@ -34,7 +43,7 @@ void calls_keep_time(void)
 			continue;
 		apart = last - calls_ns(&now);
 		if (apart > 0 || (i != CLOCK_REALTIME && i != CLOCK_REALTIME_COARSE))
-			atomic_store(&ahead[i], apart);
+			raise_to(&ahead[i], apart);
 	}
 }
 

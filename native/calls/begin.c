@@ -33,8 +33,10 @@ struct calls_call calls_begin(enum calls_number call, uint64_t about)
 	if (c.role == CALLS_LEADS) {
 		t->open = 1;
 		atomic_signal_fence(memory_order_seq_cst);
-		if (t->pending)
+		if (t->pending) {
 			calls_deliver_pending();
+			c.interrupted = true;
+		}
 	} else {
 		follow(&c);
 	}

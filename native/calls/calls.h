@@ -20,6 +20,8 @@
  *   writes.c       bytes that go
  *   files.c        stat and readdir
  *   signals.c      handlers, at the same call
+ *   locks.c        mutexes, conditions, locks of readers and writers; turns.c: whose turn it is
+ *   semaphores.c   semaphores, barriers, what is done once, threads that end
  *   refused.c      what cannot be followed
  *
  * A function that is followed is written
@@ -61,7 +63,10 @@
 	X(STAT, FTT_CALLS_FILES) X(READDIR, FTT_CALLS_FILES)                                                                \
 	X(FORK, FTT_CALLS_CHILDREN) X(WAIT, FTT_CALLS_CHILDREN) X(IO_URING, FTT_CALLS_SELF)           \
 	X(RECVMMSG, FTT_CALLS_READ) X(SENDMMSG, FTT_CALLS_WRITE) X(SPLICE, FTT_CALLS_WRITE)                                 \
-	X(SIGWAIT, FTT_CALLS_SIGNALS)
+	X(SIGWAIT, FTT_CALLS_SIGNALS)                                                                                       \
+	X(MUTEX, FTT_CALLS_LOCKS) X(CONDITION, FTT_CALLS_LOCKS) X(RWLOCK, FTT_CALLS_LOCKS) X(SEMAPHORE, FTT_CALLS_LOCKS)    \
+	X(BARRIER, FTT_CALLS_LOCKS) X(ONCE, FTT_CALLS_LOCKS) X(JOIN, FTT_CALLS_LOCKS) X(CANCEL, FTT_CALLS_LOCKS)            \
+	X(SPIN, FTT_CALLS_LOCKS) X(FUTEX, FTT_CALLS_LOCKS) X(PAUSE, FTT_CALLS_SIGNALS)
 
 #define CALLS_NUMBER(name, family) CALLS_##name,
 enum calls_number { CALLS_LIST(CALLS_NUMBER) CALLS_COUNT };
@@ -72,10 +77,12 @@ enum calls_role { CALLS_ALONE = 0, CALLS_LEADS, CALLS_FOLLOWS };
 /* A thread's place in the log. */
 struct calls_thread {
 	uint64_t name;                  /* 0: none; it is alone */
+	uint64_t child;                 /* the name of the process that it is about to make; 0: that is alone */
 	struct ftt_calls_ring *ring;    /* NULL: not looked for yet */
 	uint8_t *bytes;                 /* of the ring */
 	uint64_t at, number;            /* position; calls until now */
 	uint32_t children;              /* threads and processes that it has made */
+	uint32_t locks;                 /* those that it was the first to take */
 	volatile sig_atomic_t open;     /* it is in a call: a handler may run */
 	volatile sig_atomic_t pending;  /* a signal came when it was not */
 	siginfo_t *waiting;             /* [CALLS_SIGNALS]; si_signo 0: none */
@@ -84,6 +91,7 @@ struct calls_thread {
 extern _Thread_local struct calls_thread calls_self __attribute__((tls_model("initial-exec")));
 extern struct ftt_calls_log *calls_log; /* NULL: the library does nothing */
 extern volatile sig_atomic_t calls_role; /* enum calls_role, of this process */
+extern volatile sig_atomic_t calls_threads; /* this process, or its parent, has made a thread */
 
 /* A call. */
 struct calls_call {
@@ -91,7 +99,9 @@ struct calls_call {
 	struct ftt_calls_record said; /* of the leader, for the follower */
 	uint32_t heard;               /* of said.size */
 	uint16_t call;                /* enum calls_number */
+	uint16_t error;               /* the leader tells it beside a result */
 	uint8_t role;                 /* enum calls_role: what this call is */
+	bool interrupted;             /* a handler has run since the call before: a wait ends at once */
 };
 
 /* place.c */
@@ -108,6 +118,12 @@ uint64_t calls_name_child(struct calls_thread *parent);
 bool calls_follows(enum calls_number call); /* its family is followed */
 
 /* begin.c */
+/* The result of a wait that a handler has ended before it began: it may have begun when the signal came. */
+static inline int calls_interrupted(void)
+{
+	errno = EINTR;
+	return -1;
+}
 struct calls_call calls_begin(enum calls_number call, uint64_t about);
 
 /* ring.c */
@@ -125,9 +141,12 @@ int64_t calls_end(struct calls_call *c);
 /* end.c */
 /* Still so: else the log has ended, and who waits for the leader's bytes is alone. */
 bool calls_still(void);
-/* The first one is kept. This process is alone from now on. */
+/* The first one is kept. The leader's process is alone from now on; the follower's thread is, and others when they have nothing left. */
 void calls_break(enum ftt_calls_end why, const struct calls_call *c);
 void calls_go_alone(void);
+
+/* refused.c */
+void calls_refuse(enum calls_number call); /* it cannot be followed */
 
 /* ahead.c */
 #define CALLS_NS 1000000000ll
@@ -136,7 +155,7 @@ static inline int64_t calls_ns(const struct timespec *t)
 	return t->tv_sec * CALLS_NS + t->tv_nsec;
 }
 void calls_note_time(unsigned clock, int64_t ns);
-void calls_keep_time(void); /* this process is alone from now on: its clocks do not run back */
+void calls_keep_time(void); /* a thread is alone from now on: clocks do not run back */
 int calls_own_time(clockid_t clock, struct timespec *now);
 int64_t calls_ahead(clockid_t clock); /* of this host's clock */
 int64_t calls_now_ms(void); /* of this host, for what the library itself waits for */
@@ -157,6 +176,8 @@ bool calls_await(int fd, short events);
 
 /* accept.c */
 void calls_forget_stashed(int listener);
+void calls_hold_stash(void); /* while a process is made */
+void calls_free_stash(void);
 
 /* watched.c */
 void calls_unwatch(int fd);
@@ -165,6 +186,8 @@ int calls_watched(struct epoll_event *events, int n, int *fds);
 /* False: not registered. */
 bool calls_registered(int epoll, int fd, uint64_t *data);
 void calls_rearm(void);
+void calls_hold_watched(void); /* while a process is made */
+void calls_free_watched(void);
 
 /* signals.c */
 void calls_deliver_pending(void);

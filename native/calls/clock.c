@@ -72,7 +72,9 @@ EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *wi
 
 		own = (struct timespec){ns > 0 ? ns / CALLS_NS : 0, ns > 0 ? ns % CALLS_NS : 0};
 	}
-	error = NEXT(clock_nanosleep)(clock, flags, &own, left);
+	error = c.interrupted ? EINTR : NEXT(clock_nanosleep)(clock, flags, &own, left);
+	if (c.interrupted && left)
+		*left = own;
 	return (int)calls_tell(&c, error, left, left && error == EINTR ? sizeof(*left) : 0);
 }
 

@@ -12,12 +12,14 @@ bool calls_still(void)
 
 void calls_go_alone(void)
 {
-	bool followed = calls_role == CALLS_FOLLOWS;
-
-	calls_role = CALLS_ALONE;
-	if (!followed)
+	if (calls_role != CALLS_FOLLOWS) {
+		calls_role = CALLS_ALONE;
 		return;
+	}
 	calls_keep_time();
+	calls_self.name = 0;
+	if (calls_self.ring) /* a program that replaces this one does not go on here */
+		atomic_store(&calls_self.ring->follower, 0);
 	calls_rearm();
 }
 

@@ -43,7 +43,7 @@ EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int most, int ms, 
 	c = calls_begin(CALLS_EPOLL_WAIT, (uint64_t)epoll << 32 | (unsigned)most);
 	if (c.role == CALLS_FOLLOWS)
 		return follow_epoll(&c, epoll, events, most);
-	n = NEXT(epoll_pwait)(epoll, events, most < MOST ? most : MOST, ms, mask);
+	n = c.interrupted ? calls_interrupted() : NEXT(epoll_pwait)(epoll, events, most < MOST ? most : MOST, ms, mask);
 	if (n <= 0)
 		return (int)calls_tell(&c, n, NULL, 0);
 	fds = alloca((size_t)n * sizeof(*fds));
@@ -89,7 +89,7 @@ __attribute__((noinline)) static int poll_any(struct pollfd *fds, nfds_t n, cons
 			fds[i].revents = came[i];
 		return (int)calls_end(&c);
 	}
-	rc = NEXT(ppoll)(fds, n, limit, mask);
+	rc = c.interrupted ? calls_interrupted() : NEXT(ppoll)(fds, n, limit, mask);
 	for (nfds_t i = 0; i < n; i++)
 		came[i] = fds[i].revents;
 	return (int)calls_tell(&c, rc, came, rc > 0 ? n * sizeof(*came) : 0);
@@ -149,7 +149,7 @@ static int select_any(int n, fd_set *sets[3], const struct timespec *limit, cons
 
 	if (c.role == CALLS_FOLLOWS)
 		return follow_select(&c, sets, size);
-	rc = NEXT(pselect)(n, sets[0], sets[1], sets[2], limit, mask);
+	rc = c.interrupted ? calls_interrupted() : NEXT(pselect)(n, sets[0], sets[1], sets[2], limit, mask);
 	for (int i = 0; i < 3; i++)
 		if (sets[i] && rc > 0)
 			parts[used++] = (struct iovec){sets[i], size};

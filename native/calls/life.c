@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* life.c - the start of a process with the library, its threads and its children. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,7 +12,7 @@
 #define PLACE "FTTCP_CALLS"     /* the file */
 #define ROLE "FTTCP_CALLS_ROLE" /* leader or follower */
 
-/* --- the start ---------------------------------------------------------------------------------------- */
+/* --- its log ------------------------------------------------------------------------------------------ */
 
 static struct ftt_calls_log *map_file(void)
 {
@@ -51,6 +53,8 @@ static void find_place(enum calls_role role)
 		}
 	if (role == CALLS_LEADS ? atomic_load(&first->name) != 0 : atomic_load(&first->follower) != 0)
 		return;
+	if (atomic_load(&calls_log->state) != FTT_CALLS_RUNS)
+		return;
 	calls_role = (sig_atomic_t)role;
 	calls_self.name = FTT_CALLS_FIRST;
 }
@@ -61,6 +65,119 @@ static void make_room_for_signals(struct calls_thread *t)
 
 	t->waiting = waiting;
 }
+
+/* --- threads and children ----------------------------------------------------------------------------- */
+
+struct start {
+	void *(*run)(void *);
+	void *argument;
+	uint64_t name;
+};
+
+static pthread_key_t last_key;
+
+/* The last of all destructors of a thread's own: the others may still make calls. */
+static void end_thread(void *round)
+{
+	if ((intptr_t)round < PTHREAD_DESTRUCTOR_ITERATIONS)
+		pthread_setspecific(last_key, (void *)((intptr_t)round + 1));
+	else
+		calls_leave_ring(&calls_self);
+}
+
+static void *begin_thread(void *given)
+{
+	struct start s = *(struct start *)given;
+
+	free(given);
+	calls_self = (struct calls_thread){.name = s.name};
+	make_room_for_signals(&calls_self);
+	pthread_setspecific(last_key, (void *)1);
+	return s.run(s.argument);
+}
+
+/* Python's threads ask for its lock after some time by a word that is no lock: here they get it when it is given back. */
+static void keep_python_in_turn(void)
+{
+	void (*set)(unsigned long) = (void (*)(unsigned long))dlsym(RTLD_DEFAULT, "_PyEval_SetSwitchInterval");
+
+	if (set && calls_follows(CALLS_MUTEX))
+		set(1ul << 40); /* microseconds */
+}
+
+EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
+{
+	struct start *s;
+	int error;
+
+	if (!calls_log || calls_role == CALLS_ALONE || !calls_self.name)
+		return NEXT(pthread_create)(thread, attributes, run, argument);
+	calls_threads = 1;
+	keep_python_in_turn();
+	s = malloc(sizeof(*s));
+	if (!s)
+		return EAGAIN;
+	*s = (struct start){run, argument, calls_name_child(&calls_self)};
+	error = NEXT(pthread_create)(thread, attributes, begin_thread, s);
+	if (error)
+		free(s);
+	return error;
+}
+
+/* The last of a server's own handlers before a process is made, and the first of those after. */
+static void begin_fork(void)
+{
+	calls_hold_stash();
+	calls_hold_watched();
+}
+
+static void end_fork(void)
+{
+	calls_free_watched();
+	calls_free_stash();
+}
+
+static void become_child(void)
+{
+	uint64_t name = calls_self.child;
+
+	end_fork();
+	if (!name)
+		calls_role = CALLS_ALONE;
+	calls_self = (struct calls_thread){.name = name};
+	make_room_for_signals(&calls_self); /* a thread that was made alone has none */
+	memset(calls_self.waiting, 0, CALLS_SIGNALS * sizeof(*calls_self.waiting));
+	calls_forget_self();
+}
+
+/* The child is made before the leader's is heard of: a server's handlers of forks make calls before that. */
+EXPORT pid_t fork(void)
+{
+	struct calls_call c;
+	pid_t child;
+
+	calls_self.child = calls_role != CALLS_ALONE && calls_self.name && calls_follows(CALLS_FORK) ? calls_name_child(&calls_self) : 0;
+	child = NEXT(fork)();
+	if (!child)
+		return 0;
+	c = calls_begin(CALLS_FORK, 0);
+	if (c.role != CALLS_FOLLOWS)
+		return (pid_t)calls_tell(&c, child, NULL, 0);
+	if (child > 0 && c.said.result > 0)
+		calls_know_child((int)c.said.result, child);
+	else if (child > 0 || c.said.result > 0)
+		calls_break(FTT_CALLS_ENDED, &c);
+	calls_end(&c);
+	return child > 0 && c.said.result > 0 ? (pid_t)c.said.result : child;
+}
+
+/* A child of vfork() shares the memory of its parent, and would change what that knows of its descriptors. */
+EXPORT pid_t vfork(void)
+{
+	return fork();
+}
+
+/* --- a process begins with the library ------------------------------------------------------------------- */
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -73,86 +190,8 @@ __attribute__((constructor)) static void begin(void)
 		return;
 	}
 	make_room_for_signals(&calls_self);
+	pthread_key_create(&last_key, end_thread);
+	pthread_atfork(begin_fork, end_fork, become_child);
 	find_place(strcmp(role, "leader") ? CALLS_FOLLOWS : CALLS_LEADS);
 	errno = before;
-}
-
-/* --- threads and children ----------------------------------------------------------------------------- */
-
-struct start {
-	void *(*run)(void *);
-	void *argument;
-	uint64_t name;
-};
-
-static void end_thread(void *self)
-{
-	calls_leave_ring(self);
-}
-
-static void *begin_thread(void *given)
-{
-	struct start s = *(struct start *)given;
-	void *result;
-
-	free(given);
-	calls_self = (struct calls_thread){.name = s.name};
-	make_room_for_signals(&calls_self);
-	pthread_cleanup_push(end_thread, &calls_self);
-	result = s.run(s.argument);
-	pthread_cleanup_pop(1);
-	return result;
-}
-
-EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument)
-{
-	struct start *s;
-	int error;
-
-	if (!calls_log || calls_role == CALLS_ALONE || !calls_self.name)
-		return NEXT(pthread_create)(thread, attributes, run, argument);
-	s = malloc(sizeof(*s));
-	if (!s)
-		return EAGAIN;
-	*s = (struct start){run, argument, calls_name_child(&calls_self)};
-	error = NEXT(pthread_create)(thread, attributes, begin_thread, s);
-	if (error)
-		free(s);
-	return error;
-}
-
-static void become_child(uint64_t name, bool own)
-{
-	if (!own)
-		calls_role = CALLS_ALONE;
-	calls_self = (struct calls_thread){.name = name};
-	make_room_for_signals(&calls_self); /* a thread that was made alone has none */
-	memset(calls_self.waiting, 0, CALLS_SIGNALS * sizeof(*calls_self.waiting));
-	calls_forget_self();
-}
-
-EXPORT pid_t fork(void)
-{
-	struct calls_call c = calls_begin(CALLS_FORK, 0);
-	uint64_t name = c.role != CALLS_ALONE ? calls_name_child(&calls_self) : 0;
-	pid_t child = c.role != CALLS_FOLLOWS || c.said.result > 0 ? NEXT(fork)() : -1;
-
-	if (!child) {
-		if (calls_log)
-			become_child(name, name != 0);
-		return 0;
-	}
-	if (c.role != CALLS_FOLLOWS)
-		return (pid_t)calls_tell(&c, child, NULL, 0);
-	if (c.said.result > 0 && child < 0)
-		calls_break(FTT_CALLS_ENDED, &c);
-	else if (child > 0)
-		calls_know_child((int)c.said.result, child);
-	return (pid_t)calls_end(&c);
-}
-
-/* A child of vfork() shares the memory of its parent, and would change what that knows of its descriptors. */
-EXPORT pid_t vfork(void)
-{
-	return fork();
 }

@@ -9,7 +9,7 @@
 
 _Thread_local struct calls_thread calls_self;
 struct ftt_calls_log *calls_log;
-volatile sig_atomic_t calls_role;
+volatile sig_atomic_t calls_role, calls_threads;
 
 /* The next child's name; not 0. */
 uint64_t calls_name_child(struct calls_thread *parent)

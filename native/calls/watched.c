@@ -32,6 +32,16 @@ static void unlock(void)
 	atomic_flag_clear_explicit(&busy, memory_order_release);
 }
 
+void calls_hold_watched(void)
+{
+	lock();
+}
+
+void calls_free_watched(void)
+{
+	unlock();
+}
+
 static uint32_t find(int epoll, int fd)
 {
 	uint32_t i = (unsigned)fd < FDS ? first_of[fd] : 0;

@@ -52,7 +52,8 @@ enum ftt_calls_family { /* bits of ftt_calls_log.families: those that are follow
 	FTT_CALLS_WRITE = 64,
 	FTT_CALLS_FILES = 128,
 	FTT_CALLS_SIGNALS = 256,
-	FTT_CALLS_CHILDREN = 512
+	FTT_CALLS_CHILDREN = 512,
+	FTT_CALLS_LOCKS = 1024 /* in which order threads get them */
 };
 
 enum ftt_calls_end { /* why it is broken */
