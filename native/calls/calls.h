@@ -19,7 +19,7 @@
  *   reads.c        bytes that come
  *   writes.c       bytes that go
  *   files.c        stat and readdir
- *   signals.c      handlers, at the same call
+ *   signals.c      handlers, at the same call; pauses.c: waits for one
  *   locks.c        mutexes, conditions, locks of readers and writers; turns.c: whose turn it is
  *   semaphores.c   semaphores, barriers, what is done once, threads that end
  *   refused.c      what cannot be followed

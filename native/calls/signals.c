@@ -118,28 +118,3 @@ EXPORT sighandler_t signal(int n, sighandler_t handler)
 	sigemptyset(&wish.sa_mask);
 	return sigaction(n, &wish, &old) ? SIG_ERR : old.sa_handler;
 }
-
-/* --- waits for a signal ---------------------------------------------------------------------------------------- */
-
-/* What came since the call before has been waited for. */
-static int pause_any(const sigset_t *mask)
-{
-	struct calls_call c = calls_begin(CALLS_PAUSE, 0);
-
-	if (c.role == CALLS_FOLLOWS)
-		return (int)calls_end(&c);
-	errno = EINTR;
-	if (!c.interrupted)
-		mask ? NEXT(sigsuspend)(mask) : NEXT(pause)();
-	return (int)calls_tell(&c, -1, NULL, 0);
-}
-
-EXPORT int pause(void)
-{
-	return pause_any(NULL);
-}
-
-EXPORT int sigsuspend(const sigset_t *mask)
-{
-	return pause_any(mask);
-}

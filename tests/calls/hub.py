@@ -1,4 +1,4 @@
-"""A server of Python with a thread for each client; its answers tell what others have said. Argument: its port."""
+"""A server with a thread for each client; its answers tell what others have said. Argument: its port."""
 
 from __future__ import annotations
 
