@@ -130,9 +130,7 @@ def test_memcached(families: int, equal: bool, tmp_path: Path) -> None:
 
 
 @both
-def test_a_server_of_cpp(
-    families: int, equal: bool, hub: Callable[[int], list[str]], tmp_path: Path
-) -> None:
+def test_a_server_of_cpp(families: int, equal: bool, hub: Callable[[int], list[str]], tmp_path: Path) -> None:
     with two_of(hub, tmp_path, families) as (copies, relay):
         talk_at_once(relay.port, 8, lines)
         told = copies.told
