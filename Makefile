@@ -52,7 +52,7 @@ REPLAY := fttcp/fttcp-replay
 $(REPLAY): native/programs.py $(wildcard native/replay/*) $(NATIVE_C) $(NATIVE_H) | packages
 	$(PYTHON) native/programs.py $@
 
-BPF := fttcp/fttcp-bpf $(patsubst %,fttcp/fttcp-%.bpf.o,decide follow forward)
+BPF := fttcp/fttcp-bpf $(patsubst %,fttcp/fttcp-%.bpf.o,decide follow forward lead)
 
 $(BPF): native/programs.py $(wildcard native/bpf/*) $(shell find native/core -name "*.h") | packages
 	$(PYTHON) native/programs.py $@

@@ -50,6 +50,7 @@ OBJECTS = {
     "fttcp-decide.bpf.o": [*_FOR_KERNELS, "native/bpf/decide.bpf.c"],
     "fttcp-follow.bpf.o": [*_FOR_KERNELS, "native/bpf/follow.bpf.c"],
     "fttcp-forward.bpf.o": [*_FOR_KERNELS, "native/bpf/forward.bpf.c"],
+    "fttcp-lead.bpf.o": [*_FOR_KERNELS, "native/bpf/lead.bpf.c"],
 }
 BESIDE = PROGRAMS | OBJECTS
 """All that is compiled beside the extension."""

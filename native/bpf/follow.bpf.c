@@ -12,8 +12,7 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <bpf/bpf_endian.h>
-#include "bpf/follow.h"
-#include "bpf/tcx.h"
+#include "bpf/pair.h"
 #include "core/packet/parse.h"
 #include "core/tcp/seq.h"
 
@@ -29,8 +28,6 @@ struct bpf_tcp_req_attrs {
 	uint8_t rcv_wscale, snd_wscale, ecn_ok, wscale_ok, sack_ok, tstamp_ok, usec_ts_ok, reserved[3];
 };
 extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *listener, struct bpf_tcp_req_attrs *attrs, int size) __ksym;
-
-const volatile struct ftt_bpf_follow follow SEC(FTT_BPF_FOLLOW) = {0};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -73,54 +70,11 @@ static __always_inline struct sight *look_at(struct __sk_buff *skb, bool from_cl
 	if (ftt_parse(s->headers, cap, len, &s->pkt, &s->seg) != FTT_PARSED_TCP)
 		return NULL;
 	service = from_client ? s->pkt.dst : s->pkt.src;
-	for (int i = 0; i < 16; i++)
-		if (service[i] != follow.address[i])
-			return NULL;
+	if (!ftt_bpf_is_service(service))
+		return NULL;
 	ftt_key_of(&s->key, &s->pkt, from_client);
 	return s;
 }
-
-static __always_inline void give_mac(struct __sk_buff *skb, const volatile uint8_t *from)
-{
-	uint8_t mac[FTT_MAC_BYTES];
-
-	for (uint32_t i = 0; i < FTT_MAC_BYTES; i++)
-		mac[i] = from[i];
-	bpf_skb_store_bytes(skb, 0, mac, sizeof(mac), 0);
-}
-
-/* --- the primary ------------------------------------------------------------------------------------------ */
-
-static __always_inline void clone_to_peer(struct __sk_buff *skb)
-{
-	uint8_t own[FTT_MAC_BYTES];
-
-	if (bpf_skb_load_bytes(skb, 0, own, sizeof(own)))
-		return;
-	give_mac(skb, follow.peer_mac);
-	bpf_clone_redirect(skb, follow.peer, 0);
-	bpf_skb_store_bytes(skb, 0, own, sizeof(own), 0);
-}
-
-SEC("tc")
-int from_clients(struct __sk_buff *skb)
-{
-	if (look_at(skb, true))
-		clone_to_peer(skb);
-	return FTT_TCX_NEXT;
-}
-
-SEC("tc")
-int to_clients(struct __sk_buff *skb)
-{
-	struct sight *s = look_at(skb, false);
-
-	if (s && s->seg.flags & TCP_SYN)
-		clone_to_peer(skb);
-	return FTT_TCX_NEXT;
-}
-
-/* --- the backup ------------------------------------------------------------------------------------------- */
 
 static __always_inline void note_syn(const struct sight *s)
 {
@@ -258,26 +212,49 @@ int from_clients_here(struct __sk_buff *skb)
 	return lower(skb, s);
 }
 
-/* What the stack says becomes the acknowledgement that the client has given for it already. */
-static __always_inline int give_back(struct __sk_buff *skb, struct sight *s, const struct ftt_bpf_followed *f)
+static __always_inline bool store(struct __sk_buff *skb, const struct sight *s)
+{
+	uint32_t headers = s->pkt.payload;
+
+	return headers >= 40 && headers <= 100 && !bpf_skb_store_bytes(skb, MAC_HEADER, s->headers, headers, 0);
+}
+
+/*
+ * The headers alone, and the end of what was said in place of its begin: where our stack stands. The device adds the checksum (the kernel leaves that
+ * to it for all that TCP sends), of which the length is a part.
+ */
+static __always_inline bool cut(struct __sk_buff *skb, struct sight *s)
 {
 	uint32_t l4 = s->pkt.l4, headers = s->pkt.payload, ip = s->pkt.family == 4 ? 20 : 40;
-	uint8_t *p = s->headers, *tcp = p + ftt_at(l4), ends[16];
+	uint16_t before = bpf_htons((uint16_t)s->pkt.l4_len), after = bpf_htons((uint16_t)(headers - l4));
+	uint8_t *p = s->headers, *tcp = p + ftt_at(l4);
 
 	if (headers > FTT_HEADERS_MAX || l4 != ip || bpf_skb_change_tail(skb, MAC_HEADER + headers, 0))
-		return ftt_tcx_swallow();
+		return false;
 	if (s->pkt.family == 4) {
-		__builtin_memcpy(ends, p + 12, 4);
-		__builtin_memcpy(p + 12, p + 16, 4);
-		__builtin_memcpy(p + 16, ends, 4);
 		put_be16(p + 2, (uint16_t)headers);
 		put_be16(p + 10, 0);
 		put_be16(p + 10, (uint16_t)~csum_fold(csum_add(0, p, 20)));
 	} else {
+		put_be16(p + 4, (uint16_t)(headers - 40));
+	}
+	put_be32(tcp + 4, s->seg.seq + s->seg.len);
+	return store(skb, s) && !bpf_l4_csum_replace(skb, MAC_HEADER + l4 + 16, before, after, BPF_F_PSEUDO_HDR | sizeof(after));
+}
+
+/* What the stack says becomes the acknowledgement that the client has given for it already. Its headers are cut. */
+static __always_inline int give_back(struct __sk_buff *skb, struct sight *s, const struct ftt_bpf_followed *f)
+{
+	uint8_t *p = s->headers, *tcp = p + ftt_at(s->pkt.l4), ends[16];
+
+	if (s->pkt.family == 4) {
+		__builtin_memcpy(ends, p + 12, 4);
+		__builtin_memcpy(p + 12, p + 16, 4);
+		__builtin_memcpy(p + 16, ends, 4);
+	} else {
 		__builtin_memcpy(ends, p + 8, 16);
 		__builtin_memcpy(p + 8, p + 24, 16);
 		__builtin_memcpy(p + 24, ends, 16);
-		put_be16(p + 4, (uint16_t)(headers - 40));
 	}
 	put_be16(tcp, s->pkt.dport);
 	put_be16(tcp + 2, s->pkt.sport);
@@ -289,9 +266,9 @@ static __always_inline int give_back(struct __sk_buff *skb, struct sight *s, con
 		put_be32(p + ftt_at(s->pkt.ts_at), f->client_tsval);
 		put_be32(p + ftt_at(s->pkt.ts_at) + 4, s->seg.tsval);
 	}
-	if (headers < 40 || headers > 100 || bpf_skb_store_bytes(skb, MAC_HEADER, p, headers, 0))
+	if (bpf_skb_load_bytes(skb, MAC_HEADER + s->pkt.l4 + 16, tcp + 16, 2) || !store(skb, s))
 		return ftt_tcx_swallow();
-	give_mac(skb, follow.own_mac);
+	ftt_bpf_give_mac(skb, follow.own_mac);
 	return (int)bpf_redirect(follow.peer, BPF_F_INGRESS);
 }
 
@@ -301,13 +278,23 @@ int from_stack(struct __sk_buff *skb)
 	uint32_t first = 0, *speaks = bpf_map_lookup_elem(&role, &first);
 	struct sight *s = look_at(skb, false);
 	struct ftt_bpf_followed *f;
+	bool back;
 
 	if (!s)
 		return FTT_TCX_NEXT;
 	f = bpf_map_lookup_elem(&followed, &s->key);
-	if (f && (s->seg.len || s->seg.flags & TCP_FIN) && seq_leq(ftt_seg_end(&s->seg), f->client_acked))
-		return give_back(skb, s, f);
-	return speaks && *speaks == FTT_BPF_SPEAKS ? FTT_TCX_NEXT : ftt_tcx_swallow();
+	back = f && (s->seg.len || s->seg.flags & TCP_FIN) && seq_leq(ftt_seg_end(&s->seg), f->client_acked);
+	if (speaks && *speaks == FTT_BPF_SPEAKS) {
+		if (!back)
+			return FTT_TCX_NEXT;
+	} else if (!f) {
+		return ftt_tcx_swallow();
+	}
+	if (!cut(skb, s))
+		return ftt_tcx_swallow();
+	if (!speaks || *speaks != FTT_BPF_SPEAKS)
+		ftt_bpf_clone_to_peer(skb);
+	return back ? give_back(skb, s, f) : ftt_tcx_swallow();
 }
 
 char terms[] SEC("license") = "Dual BSD/GPL";

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* follow.h - what follow.bpf.c is told: section FTT_BPF_FOLLOW of its object before it is loaded, map `role` at any time. */
+/*
+ * follow.h - what lead.bpf.c and follow.bpf.c are told: section FTT_BPF_FOLLOW of each object, before it is loaded; of follow.bpf.c map
+ * `role` at any time.
+ */
 #ifndef FTTCP_BPF_FOLLOW_H
 #define FTTCP_BPF_FOLLOW_H
 #include <stdint.h>
@@ -10,6 +13,7 @@
 struct ftt_bpf_follow {
 	uint8_t address[16]; /* the service's, IPv4 as ::ffff:a.b.c.d */
 	uint32_t peer;       /* index of the interface to the other node */
+	uint32_t clients;    /* ... to clients */
 	uint8_t own_mac[FTT_MAC_BYTES], peer_mac[FTT_MAC_BYTES]; /* of both ends of the peer link */
 };
 

@@ -6,7 +6,8 @@
  *   fttcp-bpf forward ADDRESS INTERFACE PEER_INTERFACE PEER_MAC
  *   fttcp-bpf silence ADDRESS INTERFACE              forward.bpf.c, on the node that serves and on the other one
  *   fttcp-bpf lead ADDRESS INTERFACE PEER_INTERFACE PEER_MAC
- *   fttcp-bpf follow ADDRESS INTERFACE PEER_INTERFACE   follow.bpf.c, likewise; at a line of input the backup speaks, `speaks` is written
+ *   fttcp-bpf follow ADDRESS INTERFACE PEER_INTERFACE PEER_MAC
+ *                                                    lead.bpf.c, follow.bpf.c; at a line of input the backup speaks, `speaks` is written
  *
  * Programs are attached by links (tcx): they go with the process, however it ends. `ready` is written when they are there.
  * The exit status is 0, 1 after an error, which is told, 2 for a wrong command line.
@@ -26,6 +27,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include "bpf/decide.h"
 #include "bpf/follow.h"
 #include "bpf/forward.h"
 
@@ -171,34 +173,57 @@ static void wait_for_word(const struct bpf_object *object)
 		;
 }
 
-static int follow(char **words, bool leads)
+/* The object `name`, told of the pair and loaded. */
+static struct bpf_object *told_of(const struct ftt_bpf_follow *pair, const char *name)
 {
-	struct bpf_object *object = opened("fttcp-follow.bpf.o");
-	struct ftt_bpf_follow wanted = {.peer = index_of(words[2])};
-	unsigned clients = index_of(words[1]);
-	int error;
+	struct bpf_object *object = opened(name);
+	int error = bpf_map__set_initial_value(bpf_object__find_map_by_name(object, FTT_BPF_FOLLOW), pair, sizeof(*pair));
 
-	read_address(words[0], wanted.address);
-	own_mac(words[2], wanted.own_mac);
-	if (leads) {
-		const struct ether_addr *mac = ether_aton(words[3]);
-
-		if (!mac)
-			die(words[3], EINVAL);
-		memcpy(wanted.peer_mac, mac, FTT_MAC_BYTES);
-	}
-	error = bpf_map__set_initial_value(bpf_object__find_map_by_name(object, FTT_BPF_FOLLOW), &wanted, sizeof(wanted));
 	error = error ? error : bpf_object__load(object);
 	if (error)
-		die("fttcp-follow.bpf.o", -error);
-	attach(object, leads ? "from_clients" : "from_peer", leads ? clients : wanted.peer, TCX_INGRESS);
-	attach(object, leads ? "to_clients" : "from_stack", clients, TCX_EGRESS);
-	if (leads) {
-		wait_for_end();
-	} else {
-		attach(object, "from_clients_here", clients, TCX_INGRESS);
-		wait_for_word(object);
-	}
+		die(name, -error);
+	return object;
+}
+
+/* A node that has its role for good, and whose server lives. */
+static void lead(const struct ftt_bpf_follow *pair)
+{
+	struct ftt_bpf_node node = {.lease_until_ns = UINT64_MAX, .mode = FTT_MODE_PAIRED, .vouched = true, .watched = true};
+	struct bpf_object *object = told_of(pair, "fttcp-lead.bpf.o");
+	uint32_t first = 0;
+
+	if (bpf_map_update_elem(bpf_map__fd(bpf_object__find_map_by_name(object, "node")), &first, &node, BPF_ANY))
+		die("node", errno);
+	attach(object, "from_clients", pair->clients, TCX_INGRESS);
+	attach(object, "to_clients", pair->clients, TCX_EGRESS);
+	attach(object, "from_peer", pair->peer, TCX_INGRESS);
+	wait_for_end();
+}
+
+static void follow(const struct ftt_bpf_follow *pair)
+{
+	struct bpf_object *object = told_of(pair, "fttcp-follow.bpf.o");
+
+	attach(object, "from_peer", pair->peer, TCX_INGRESS);
+	attach(object, "from_stack", pair->clients, TCX_EGRESS);
+	attach(object, "from_clients_here", pair->clients, TCX_INGRESS);
+	wait_for_word(object);
+}
+
+static int join(char **words, bool leads)
+{
+	struct ftt_bpf_follow pair = {.clients = index_of(words[1]), .peer = index_of(words[2])};
+	const struct ether_addr *mac = ether_aton(words[3]);
+
+	if (!mac)
+		die(words[3], EINVAL);
+	memcpy(pair.peer_mac, mac, FTT_MAC_BYTES);
+	read_address(words[0], pair.address);
+	own_mac(words[2], pair.own_mac);
+	if (leads)
+		lead(&pair);
+	else
+		follow(&pair);
 	return 0;
 }
 
@@ -257,11 +282,9 @@ int main(int argc, char **argv)
 		return forward(argv + 2, false);
 	if (argc == 4 && !strcmp(argv[1], "silence"))
 		return forward(argv + 2, true);
-	if (argc == 6 && !strcmp(argv[1], "lead"))
-		return follow(argv + 2, true);
-	if (argc == 5 && !strcmp(argv[1], "follow"))
-		return follow(argv + 2, false);
+	if (argc == 6 && (!strcmp(argv[1], "lead") || !strcmp(argv[1], "follow")))
+		return join(argv + 2, !strcmp(argv[1], "lead"));
 	fprintf(stderr, "usage: fttcp-bpf look | forward ADDRESS INTERFACE PEER_INTERFACE PEER_MAC | silence ADDRESS INTERFACE\n"
-			"       fttcp-bpf lead ADDRESS INTERFACE PEER_INTERFACE PEER_MAC | follow ADDRESS INTERFACE PEER_INTERFACE\n");
+			"       fttcp-bpf lead ADDRESS INTERFACE PEER_INTERFACE PEER_MAC | follow ADDRESS INTERFACE PEER_INTERFACE PEER_MAC\n");
 	return 2;
 }

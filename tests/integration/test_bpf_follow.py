@@ -1,5 +1,5 @@
-"""A backup whose stack has the primary's numbers: programs in the kernel build its connections, and nothing
-is translated."""
+"""A pair in the kernel: the backup's stack has the primary's numbers, the core decides on the primary, and
+what the backup's stack says is the commit."""
 
 from __future__ import annotations
 
@@ -23,9 +23,17 @@ PRIMARY, BACKUP = "alpha", "beta"
 SERVER = """
 import random, socket, sys, threading
 def serve(client):
-    for line in client.makefile("rb"):
-        size, seed = map(int, line.split())
-        client.sendall(random.Random(seed).randbytes(size))
+    said = client.makefile("rb")
+    for line in said:
+        what, size, seed = line.split()
+        data = random.Random(int(seed)).randbytes(int(size))
+        if what == b"down":
+            client.sendall(data)
+        elif what == b"up":
+            client.sendall(b"good\\n" if said.read(len(data)) == data else b"bad!\\n")
+        else:
+            client.close()
+            return
 where = (sys.argv[1], 80)
 with socket.create_server(where, family=socket.AF_INET6 if ":" in where[0] else socket.AF_INET) as listener:
     print("ready", flush=True)
@@ -38,11 +46,22 @@ with socket.create_connection((sys.argv[1], 80), 20) as server:
     got = server.makefile("rb")
     print("ready", flush=True)
     for line in sys.stdin:
-        size, seed = map(int, line.split())
+        what, size, seed = line.split()
+        data = random.Random(int(seed)).randbytes(int(size))
+        middle = len(data) // 2
         server.sendall(line.encode())
-        part = got.read(size // 2)
-        print("half", flush=True)
-        assert part + got.read(size - size // 2) == random.Random(seed).randbytes(size)
+        if what == "down":
+            part = got.read(middle)
+            print("half", flush=True)
+            assert part + got.read(len(data) - middle) == data
+        elif what == "up":
+            server.sendall(data[:middle])
+            print("half", flush=True)
+            server.sendall(data[middle:])
+            assert got.readline() == b"good\\n"
+        else:
+            print("half", flush=True)
+            assert got.read() == b""
         print("whole", flush=True)
 """
 SIZES = (1, 100, 1448, 5000, 100_000, 3_000_000)
@@ -66,12 +85,14 @@ class Stage:
         self.run(
             BACKUP, "sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=8", "net.ipv4.conf.all.arp_announce=2"
         )
-        self.follower = self.start(BACKUP, bpf(), "follow", address, "svc0", "peer0")
+        self.follower = self.start(
+            BACKUP, bpf(), "follow", address, "svc0", "peer0", self.mac(PRIMARY, "peer0")
+        )
         self.leader = self.start(PRIMARY, bpf(), "lead", address, "svc0", "peer0", self.mac(BACKUP, "peer0"))
         self.leads_to(PRIMARY)
         mac = ("-m", "mac", "--mac-source", self.mac(BACKUP, "svc0"), "-s", address)
-        self._tables = "ip6tables" if ":" in address else "iptables"
-        self.run(CLIENT, self._tables, "-t", "raw", "-A", "PREROUTING", *mac)
+        self.tables = "ip6tables" if ":" in address else "iptables"
+        self.run(CLIENT, self.tables, "-t", "raw", "-A", "PREROUTING", *mac)
 
     def run(self, host: str, *words: str) -> str:
         with self.lab.popen(
@@ -104,7 +125,7 @@ class Stage:
 
     def said_by_the_backup(self) -> int:
         """How many packets of the service the client has from the backup."""
-        lines = self.run(CLIENT, self._tables, "-t", "raw", "-vnxL", "PREROUTING").splitlines()
+        lines = self.run(CLIENT, self.tables, "-t", "raw", "-vnxL", "PREROUTING").splitlines()
         return int(lines[-1].split()[0])
 
     def crash(self) -> None:
@@ -147,8 +168,9 @@ def connections(stage: Stage) -> int:
     return len(stage.run(BACKUP, "ss", "-Htn", "state", "established", "sport", "=", ":80").splitlines())
 
 
-def ask(client: subprocess.Popen[str], size: int, seed: int) -> None:
-    tell(client, f"{size} {seed}")
+def ask(client: subprocess.Popen[str], size: int, seed: int, what: str = "down") -> None:
+    """Half of it has been said then; the client tells of the whole."""
+    tell(client, f"{what} {size} {seed}")
     assert heard(client) == "half"
 
 
@@ -171,6 +193,32 @@ def test_connections_go_on_when_their_primary_is_gone(stage: Stage) -> None:
             ask(client, size, 100 + seed)
             assert heard(client) == "whole"
     assert stage.said_by_the_backup() > 0
+
+
+def test_what_only_the_backup_lacks_is_sent_again(stage: Stage) -> None:
+    """Its link loses packets that the primary has: nothing is acknowledged before the backup has it, too."""
+    lose = ("-t", "raw", "-A", "PREROUTING", "-i", "peer0", "-d", stage.address, "-m", "statistic")
+    stage.run(BACKUP, stage.tables, *lose, "--mode", "random", "--probability", "0.01", "-j", "DROP")
+    clients = [stage.start(CLIENT, sys.executable, "-c", ASKS, stage.address) for _ in range(4)]
+    await_condition(lambda: connections(stage) == len(clients), 10, "the backup has the connections")
+    for seed, client in enumerate(clients):
+        ask(client, 200_000, seed, "up")
+        assert heard(client) == "whole"
+        ask(client, 30_000_000, seed, "up")
+    stage.crash()
+    for seed, client in enumerate(clients):
+        assert heard(client) == "whole"
+        ask(client, 200_000, seed, "up")
+        assert heard(client) == "whole"
+
+
+def test_a_server_that_ends_its_connections(stage: Stage) -> None:
+    """An end is told when both servers have come to it."""
+    clients = [stage.start(CLIENT, sys.executable, "-c", ASKS, stage.address) for _ in range(4)]
+    await_condition(lambda: connections(stage) == len(clients), 10, "the backup has the connections")
+    for client in clients:
+        ask(client, 0, 0, "end")
+        assert heard(client) == "whole"
 
 
 @pytest.mark.parametrize("lacks", ["tcp_timestamps", "tcp_sack", "tcp_window_scaling"])

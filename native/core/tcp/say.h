@@ -85,16 +85,22 @@ static inline void ftt_bare_data(struct ftt_flow *f, const struct ftt_key *k, ui
 }
 
 /*
- * Our acknowledgement, asking for what the backup lacks: to a client that reads it, a SACK of one segment beyond, and of no more. What
- * the backup lacks there as well would not be sent again in a recovery: the client takes it for received until its timer ends.
+ * It asks for what the backup lacks: to a client that reads it, a SACK of one segment beyond, and of no more. What the backup lacks
+ * there as well would not be sent again in a recovery: the client takes it for received until its timer ends.
  */
-static inline void ftt_bare_nudge(struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
+static inline void ftt_bare_hole(const struct ftt_flow *f, struct ftt_bare *b)
 {
-	ftt_bare_for_client(f, k, FTT_MODE_PAIRED, b);
 	if (f->bits & FTT_F_SACK && seq_lt(f->peer_hole_end, f->local_rcv_nxt) && seq_gt(f->peer_hole_end, b->ack)) {
 		b->sack_left = f->peer_hole_end;
 		b->sack_right = seq_min(f->peer_hole_end + f->mss, f->local_rcv_nxt);
 	}
+}
+
+/* Our acknowledgement, asking for that. */
+static inline void ftt_bare_nudge(struct ftt_flow *f, const struct ftt_key *k, struct ftt_bare *b)
+{
+	ftt_bare_for_client(f, k, FTT_MODE_PAIRED, b);
+	ftt_bare_hole(f, b);
 }
 
 /* --- the gate --------------------------------------------------------------------------------------------- */
