@@ -20,7 +20,7 @@ from lab.bench.runner import Runner
 from lab.bench.scenario import Block, chosen
 from lab.bench.scenarios import POOLS, SCENARIOS
 from lab.bench.scenarios.about import ABOUT
-from lab.bench.systems import CROSSED_FLOORS, EBPF_FLOOR, SYSTEMS
+from lab.bench.systems import CROSSED_FLOORS, EBPF_FLOOR, EBPF_PAIR, SYSTEMS
 from lab.errors import LabError
 from lab.interrupt import signals_interrupt
 from lab.lifecycle import remove_stale
@@ -29,7 +29,7 @@ LEAST_WIDTH = 120
 """Columns of the tables on a terminal that is narrower, or on none."""
 PASSES, SHORT_PASSES = 5, 2
 PEERS = [name for name in SYSTEMS if name != FTTCP]
-SHORT_PEERS = [name for name in PEERS if name not in (CROSSED_FLOORS, EBPF_FLOOR)]
+SHORT_PEERS = [name for name in PEERS if name not in (CROSSED_FLOORS, EBPF_FLOOR, EBPF_PAIR)]
 TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | POOLS
 
 
@@ -81,7 +81,7 @@ class Output:
     callback=_against,
     metavar="SYSTEM,...",
     help="What to measure beside fttcp; none: nothing."
-    f"  [default: {','.join(PEERS)}; short: without {CROSSED_FLOORS}, {EBPF_FLOOR}]",
+    f"  [default: {','.join(PEERS)}; short: without {CROSSED_FLOORS}, {EBPF_FLOOR}, {EBPF_PAIR}]",
 )
 @click.option(
     "--repeat", type=click.IntRange(min=1), help=f"Passes.  [default: {PASSES}, short: {SHORT_PASSES}]"

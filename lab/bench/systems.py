@@ -24,21 +24,21 @@ from lab.bench.scenario import Case, Record, System
 from lab.bench.stage import Stage
 from lab.hosts import Host, await_condition
 from lab.keys import TLS_CERTIFICATE, TLS_KEY
-from lab.network import NODES, PEER_LINK, PROXY, SERVICE4, cables
+from lab.network import NODES, PEER_LINK, PROXY, SERVICE4, Cable, cables
 
 HAPROXY, KEEPALIVED, FLOOR = "haproxy", "keepalived", "nfqueue-floor"
 HAPROXY_TLS, CERTIFICATE = "haproxy-tls", "both.pem"
-EBPF_FLOOR = "ebpf-floor"
+EBPF_FLOOR, EBPF_PAIR = "ebpf-floor", "ebpf-pair"
 TWO_FLOORS, CROSSED_FLOORS = "two-floors", "crossed-floors"
 STEADY = (NATIVE, FTTCP, HAPROXY, FLOOR)
 """What is compared while nothing fails: keepalived is the native server then."""
-UNSHAPED = (*STEADY, EBPF_FLOOR, TWO_FLOORS)
+UNSHAPED = (*STEADY, EBPF_FLOOR, EBPF_PAIR, TWO_FLOORS)
 """The same where two loads at once do not have to share a cable, and a plane may be faster than NFQUEUE."""
 UNSHAPED_BULK = (*UNSHAPED, CROSSED_FLOORS)
 """The same where what a packet costs depends on whose cache has its payload."""
 VRRP_ADDRESS = "10.77.0.102"
 FLOOR_ADDRESSES = dict(zip(NODES, ("10.77.0.101", "10.77.0.103"), strict=True))
-EBPF_ADDRESS = "10.77.0.104"
+EBPF_ADDRESSES = {EBPF_FLOOR: "10.77.0.104", EBPF_PAIR: "10.77.0.105"}
 FLOOR_QUEUES = ("7800", "7816")
 APART = 0.1
 """Two loads that end further apart than this part of the time of their case were not at the same time."""
@@ -244,21 +244,36 @@ class EbpfFloor(System):
     def prepare(self, stage: Stage) -> None:
         node, other = NODES
         (wire,), (far,) = cables(node, PEER_LINK), cables(other, PEER_LINK)
-        self._run(stage, other, "silence", EBPF_ADDRESS, stage.interface(other))
-        self._run(stage, node, "forward", EBPF_ADDRESS, stage.interface(node), wire.interface, far.mac)
+        self._start(stage, wire, far)
         for host, interface in ((other, "lo"), (node, stage.interface(node))):
-            stage.lab.host(host).run(["ip", "address", "add", f"{EBPF_ADDRESS}/32", "dev", interface])
+            stage.lab.host(host).run(["ip", "address", "add", f"{self.address(stage)}/32", "dev", interface])
 
     def serving(self, stage: Stage) -> str:
         return NODES[0]
 
     def address(self, stage: Stage) -> str:
-        return EBPF_ADDRESS
+        return EBPF_ADDRESSES[self.name]
 
-    @staticmethod
-    def _run(stage: Stage, node: str, *words: str) -> None:
+    def _start(self, stage: Stage, wire: Cable, far: Cable) -> None:
+        node, other = NODES
+        self._run(stage, other, "silence", self.address(stage), stage.interface(other))
+        self._run(stage, node, "forward", self.address(stage), stage.interface(node), wire.interface, far.mac)
+
+    def _run(self, stage: Stage, node: str, *words: str) -> None:
         log = stage.daemon(node, [programs.bpf(), *words])
-        await_condition(lambda: "ready" in log.read_text(), READY_S, f"ebpf-floor: its programs on {node}")
+        await_condition(lambda: "ready" in log.read_text(), READY_S, f"{self.name}: its programs on {node}")
+
+
+class EbpfPair(EbpfFloor):
+    """The same kept in step by the core's decisions in these programs: nothing is acknowledged that the other
+    node's stack has not. A takeover is by hand; outputs are not compared."""
+
+    name = EBPF_PAIR
+
+    def _start(self, stage: Stage, wire: Cable, far: Cable) -> None:
+        node, other = NODES
+        for who, role, own, peer in ((other, "follow", far, wire), (node, "lead", wire, far)):
+            self._run(stage, who, role, self.address(stage), stage.interface(who), own.interface, peer.mac)
 
 
 class TwoFloors(Floor):
@@ -359,6 +374,7 @@ SYSTEMS: dict[str, System] = {
         Keepalived(),
         Floor(*NODES),
         EbpfFloor(),
+        EbpfPair(),
         TwoFloors(*NODES),
         CrossedFloors(*NODES),
         HaproxyTls(),

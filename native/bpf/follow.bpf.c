@@ -8,6 +8,8 @@
  *
  * What the client acknowledges beyond what this stack has sent is lowered to that; once the stack sends it, that very packet becomes the
  * client's acknowledgement and goes back (from_stack). So it never waits for its retransmission timer. Nothing else leaves before it speaks.
+ *
+ * With IPv4 the node needs arp_announce = 2: its stack asks for a client's MAC with another address, or has none, and what it says never comes here.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -18,6 +20,11 @@
 
 #define MAC_HEADER 14u
 #define FLOWS 65536u
+#define ARP_SENDER (MAC_HEADER + 14) /* the protocol address of who speaks */
+#define IP4_SOURCE (MAC_HEADER + 12)
+#define IP6_SOURCE (MAC_HEADER + 8)
+#define IP6_PAYLOAD (MAC_HEADER + 40)
+#define ND_ADVERTISES 136
 
 /* Of the kernel, as its BTF has them. */
 struct sock { uint8_t unknown; };
@@ -272,6 +279,21 @@ static __always_inline int give_back(struct __sk_buff *skb, struct sight *s, con
 	return (int)bpf_redirect(follow.peer, BPF_F_INGRESS);
 }
 
+/* What claims the address in ARP (RFC 826), in neighbour discovery (RFC 4861 4.3, 4.4), or by any other packet. */
+static __always_inline bool claims(struct __sk_buff *skb)
+{
+	uint8_t said[24], found[16] = {[10] = 0xff, [11] = 0xff};
+	uint32_t at = skb->protocol == bpf_htons(ETH_P_ARP) ? ARP_SENDER : skb->protocol == bpf_htons(ETH_P_IP) ? IP4_SOURCE : 0;
+
+	if (at)
+		return !bpf_skb_load_bytes(skb, at, found + 12, 4) && ftt_bpf_is_service(found);
+	if (skb->protocol != bpf_htons(ETH_P_IPV6))
+		return false;
+	if (!bpf_skb_load_bytes(skb, IP6_SOURCE, found, sizeof(found)) && ftt_bpf_is_service(found))
+		return true;
+	return !bpf_skb_load_bytes(skb, IP6_PAYLOAD, said, sizeof(said)) && said[0] == ND_ADVERTISES && ftt_bpf_is_service(said + 8);
+}
+
 SEC("tc")
 int from_stack(struct __sk_buff *skb)
 {
@@ -281,7 +303,7 @@ int from_stack(struct __sk_buff *skb)
 	bool back;
 
 	if (!s)
-		return FTT_TCX_NEXT;
+		return (!speaks || *speaks != FTT_BPF_SPEAKS) && claims(skb) ? ftt_tcx_swallow() : FTT_TCX_NEXT;
 	f = bpf_map_lookup_elem(&followed, &s->key);
 	back = f && (s->seg.len || s->seg.flags & TCP_FIN) && seq_leq(ftt_seg_end(&s->seg), f->client_acked);
 	if (speaks && *speaks == FTT_BPF_SPEAKS) {

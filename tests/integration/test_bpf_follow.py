@@ -64,6 +64,15 @@ with socket.create_connection((sys.argv[1], 80), 20) as server:
             assert got.read() == b""
         print("whole", flush=True)
 """
+ADVERTISES = """
+import socket, sys
+with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as out:
+    out.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255)
+    for _ in range(3):
+        told = bytes([136, 0, 0, 0, 0x20, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, sys.argv[1])
+        out.sendto(told, (sys.argv[2], 0))
+"""
+CLIENT6 = "fd77::10"
 SIZES = (1, 100, 1448, 5000, 100_000, 3_000_000)
 
 
@@ -75,16 +84,9 @@ class Stage:
         prefix = f"{address}/{128 if ':' in address else 32}"
         for node in (PRIMARY, BACKUP):
             self.run(node, "ip", "addr", "add", prefix, "dev", "lo", *(["nodad"] if ":" in address else []))
-            self.run(
-                node,
-                "sysctl",
-                "-qw",
-                *(f"net.ipv4.conf.{name}.rp_filter=0" for name in ("all", "svc0", "peer0")),
-            )
+            self.sysctl(node, "conf.all.arp_announce=2")
+            self.sysctl(node, *(f"conf.{name}.rp_filter=0" for name in ("all", "svc0", "peer0")))
             self.start(node, sys.executable, "-c", SERVER, address)
-        self.run(
-            BACKUP, "sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=8", "net.ipv4.conf.all.arp_announce=2"
-        )
         self.follower = self.start(
             BACKUP, bpf(), "follow", address, "svc0", "peer0", self.mac(PRIMARY, "peer0")
         )
@@ -210,6 +212,44 @@ def test_what_only_the_backup_lacks_is_sent_again(stage: Stage) -> None:
         assert heard(client) == "whole"
         ask(client, 200_000, seed, "up")
         assert heard(client) == "whole"
+
+
+def test_a_silent_backup_answers_no_arp() -> None:
+    """The client asks who has the address: the primary answers, and the backup does, once it speaks."""
+    with staged(SERVICE4) as stage:
+
+        def who() -> str:
+            stage.run(CLIENT, "ip", "neigh", "flush", "all")
+            client = stage.start(CLIENT, sys.executable, "-c", ASKS, stage.address)
+            ask(client, 1000, 1)
+            assert heard(client) == "whole"
+            shown = stage.run(CLIENT, "ip", "neigh", "show", stage.address).split()
+            return shown[shown.index("lladdr") + 1]
+
+        stage.run(CLIENT, "ip", "neigh", "del", stage.address, "dev", "eth0")
+        assert {who() for _ in range(8)} == {stage.mac(PRIMARY, "svc0")}
+        assert stage.said_by_the_backup() == 0
+        stage.crash()
+        stage.run(CLIENT, "ip", "neigh", "del", stage.address, "dev", "eth0")
+        assert who() == stage.mac(BACKUP, "svc0")
+
+
+def test_a_silent_backup_advertises_no_neighbour() -> None:
+    with staged(SERVICE6) as stage:
+        rule = ("-p", "icmpv6", "--icmpv6-type", "neighbour-advertisement", "-m", "mac", "--mac-source")
+        counted = (*rule, stage.mac(BACKUP, "svc0"), "-m", "u32", "--u32", "48&0xffffffff=0xfd770000")
+        stage.run(CLIENT, "ip6tables", "-t", "raw", "-A", "PREROUTING", *counted)
+
+        def advertised() -> int:
+            """How many of three came to the client, and what was sent behind them."""
+            before = stage.said_by_the_backup()
+            stage.run(BACKUP, sys.executable, "-c", ADVERTISES, stage.address, CLIENT6)
+            stage.run(BACKUP, "ping", "-c", "1", "-W", "5", CLIENT6)
+            return stage.said_by_the_backup() - before
+
+        assert advertised() == 0
+        stage.crash()
+        assert advertised() == 3
 
 
 def test_a_server_that_ends_its_connections(stage: Stage) -> None:
