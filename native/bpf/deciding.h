@@ -50,19 +50,32 @@ static __always_inline enum ftt_parsed look_at(struct __sk_buff *skb, struct ftt
 	return parsed;
 }
 
-/* The edit in the packet. Of one whose checksum a device will add, the kernel leaves the field alone. */
-static __always_inline bool write_edit(struct __sk_buff *skb, struct ftt_bpf_decided *d)
+static __always_inline uint8_t *sum_of(struct ftt_bpf_decided *d)
+{
+	return d->headers + ftt_at(d->pkt.l4 + 16u);
+}
+
+/*
+ * The headers in the packet, whose checksum was `before`. Of one whose checksum a device will add, the kernel leaves the field
+ * alone.
+ */
+static __always_inline bool write_headers(struct __sk_buff *skb, struct ftt_bpf_decided *d, uint16_t before)
 {
 	uint32_t l4 = ftt_at(d->pkt.l4), size = d->pkt.payload - d->pkt.l4;
-	uint8_t *sum = d->headers + l4 + 16;
-	uint16_t before = get_be16(sum), after;
+	uint16_t after = get_be16(sum_of(d));
 
-	ftt_apply(d->headers, &d->pkt, &d->edit, true);
-	after = get_be16(sum);
-	put_be16(sum, before);
+	put_be16(sum_of(d), before);
 	if (size < 20 || size > 60 || bpf_skb_store_bytes(skb, MAC_HEADER + l4, d->headers + l4, size, 0))
 		return false;
 	return !bpf_l4_csum_replace(skb, MAC_HEADER + l4 + 16, 0, __builtin_bswap16(csum_fold((uint64_t)before + (uint16_t)~after)), 0);
+}
+
+static __always_inline bool write_edit(struct __sk_buff *skb, struct ftt_bpf_decided *d)
+{
+	uint16_t before = get_be16(sum_of(d));
+
+	ftt_apply(d->headers, &d->pkt, &d->edit, true);
+	return write_headers(skb, d, before);
 }
 
 #endif

@@ -99,13 +99,13 @@ static __always_inline void note_syn_ack(struct sight *s)
 
 	ftt_key_of(&s->key, &s->pkt, false);
 	f = bpf_map_lookup_elem(&followed, &s->key);
-	if (!f || f->seen & FTT_BPF_ADOPTED || s->seg.ack != f->irs + 1)
+	if (!f || f->answered || s->seg.ack != f->irs + 1)
 		return;
 	f->iss = s->seg.seq;
 	f->options = s->seg.options & f->client_options;
 	f->service_wscale = s->seg.wscale;
 	f->client_acked = f->iss;
-	f->seen |= FTT_BPF_SYN_ACK;
+	f->answered = true;
 }
 
 static __always_inline struct bpf_sock *find(struct __sk_buff *skb, const struct sight *s)
@@ -126,49 +126,51 @@ static __always_inline struct bpf_sock *find(struct __sk_buff *skb, const struct
 	return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
-/* The client's acknowledgement of the handshake: the stack builds the connection of it. */
-static __always_inline int adopt(struct __sk_buff *skb, const struct sight *s, struct ftt_bpf_followed *f)
+static __always_inline bool acknowledge(struct __sk_buff *skb, const struct sight *s, uint32_t to)
+{
+	uint32_t l4 = MAC_HEADER + s->pkt.l4, old = bpf_htonl(s->seg.ack), new = bpf_htonl(to);
+
+	return !bpf_l4_csum_replace(skb, l4 + 16, old, new, sizeof(new)) && !bpf_skb_store_bytes(skb, l4 + 8, &new, sizeof(new), 0);
+}
+
+/* The client's first segment behind its SYN: the stack builds the connection of it. */
+static __always_inline int adopt(struct __sk_buff *skb, const struct sight *s, const struct ftt_bpf_followed *f, struct bpf_sock *listener)
 {
 	struct bpf_tcp_req_attrs attrs = {.mss = f->mss, .rcv_wscale = f->service_wscale, .snd_wscale = f->client_wscale,
 					  .wscale_ok = !!(f->options & FTT_OPT_WSCALE), .sack_ok = !!(f->options & FTT_OPT_SACK_OK),
 					  .tstamp_ok = !!(f->options & FTT_OPT_TS), .rcv_tsval = s->seg.tsval, .rcv_tsecr = s->seg.tsecr};
-	struct bpf_sock *listener = find(skb, s);
-	struct tcp_sock *tcp;
+	struct tcp_sock *tcp = s->seg.seq == f->irs + 1 ? bpf_skc_to_tcp_sock(listener) : NULL;
 	int error = -1;
 
-	if (!listener)
-		return FTT_TCX_DROP;
-	tcp = listener->state == BPF_TCP_LISTEN ? bpf_skc_to_tcp_sock(listener) : NULL;
-	if (tcp)
+	if (tcp && (s->seg.ack == f->iss + 1 || acknowledge(skb, s, f->iss + 1))) /* our ISS is taken from it */
 		error = bpf_sk_assign_tcp_reqsk(skb, (struct sock *)tcp, &attrs, sizeof(attrs));
-	bpf_sk_release(listener);
-	if (error)
-		return FTT_TCX_DROP;
-	f->seen |= FTT_BPF_ADOPTED;
-	return FTT_TCX_NEXT;
+	return error ? FTT_TCX_DROP : FTT_TCX_NEXT;
 }
 
 /* The stack is not told of an acknowledgement of what it has not sent: it would refuse the segment (RFC 9293 3.10.7.4). */
-static __always_inline int lower(struct __sk_buff *skb, const struct sight *s)
+static __always_inline int lower(struct __sk_buff *skb, const struct sight *s, struct bpf_sock *sk)
 {
-	uint32_t l4 = MAC_HEADER + s->pkt.l4, ack, old;
+	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+	uint32_t sent = s->seg.ack;
+
+	if (tcp)
+		sent = *(volatile uint32_t *)&tcp->snd_nxt; /* the verifier wants no address in place of the field */
+	if (!(s->seg.flags & TCP_ACK) || seq_leq(s->seg.ack, sent))
+		return FTT_TCX_NEXT;
+	return acknowledge(skb, s, sent) ? FTT_TCX_NEXT : FTT_TCX_DROP;
+}
+
+/* A segment of a connection that has begun, for our stack. */
+static __always_inline int deliver(struct __sk_buff *skb, const struct sight *s, const struct ftt_bpf_followed *f)
+{
 	struct bpf_sock *sk = find(skb, s);
-	struct bpf_tcp_sock *tcp;
+	int verdict;
 
 	if (!sk)
 		return FTT_TCX_DROP;
-	tcp = bpf_tcp_sock(sk);
-	ack = s->seg.ack;
-	if (tcp)
-		ack = *(volatile uint32_t *)&tcp->snd_nxt; /* the verifier wants no address in place of the field */
+	verdict = sk->state == BPF_TCP_LISTEN ? adopt(skb, s, f, sk) : lower(skb, s, sk);
 	bpf_sk_release(sk);
-	if (!(s->seg.flags & TCP_ACK) || seq_leq(s->seg.ack, ack))
-		return FTT_TCX_NEXT;
-	old = bpf_htonl(s->seg.ack);
-	ack = bpf_htonl(ack);
-	if (bpf_l4_csum_replace(skb, l4 + 16, old, ack, sizeof(ack)) || bpf_skb_store_bytes(skb, l4 + 8, &ack, sizeof(ack), 0))
-		return FTT_TCX_DROP;
-	return FTT_TCX_NEXT;
+	return verdict;
 }
 
 static __always_inline void note_client(struct ftt_bpf_followed *f, const struct ftt_seg *s)
@@ -198,12 +200,10 @@ int from_peer(struct __sk_buff *skb)
 		return FTT_TCX_DROP;
 	}
 	f = bpf_map_lookup_elem(&followed, &s->key);
-	if (!f || !(f->seen & FTT_BPF_SYN_ACK))
+	if (!f || !f->answered)
 		return FTT_TCX_DROP;
 	note_client(f, &s->seg);
-	if (!(f->seen & FTT_BPF_ADOPTED))
-		return s->seg.ack == f->iss + 1 && s->seg.seq == f->irs + 1 ? adopt(skb, s, f) : FTT_TCX_DROP;
-	return lower(skb, s);
+	return deliver(skb, s, f);
 }
 
 /* Since it speaks: of connections that began before. */
@@ -216,7 +216,7 @@ int from_clients_here(struct __sk_buff *skb)
 	if (!f || s->seg.flags & TCP_SYN)
 		return FTT_TCX_NEXT;
 	note_client(f, &s->seg);
-	return lower(skb, s);
+	return deliver(skb, s, f);
 }
 
 static __always_inline bool store(struct __sk_buff *skb, const struct sight *s)

@@ -5,6 +5,7 @@
  */
 #ifndef FTTCP_BPF_FOLLOW_H
 #define FTTCP_BPF_FOLLOW_H
+#include <stdbool.h>
 #include <stdint.h>
 
 #define FTT_BPF_FOLLOW ".rodata.follow"
@@ -27,10 +28,8 @@ struct ftt_bpf_followed {
 	uint16_t mss, client_wnd;  /* of the SYN; field of the last segment */
 	uint8_t options, client_options; /* FTT_OPT_* of the SYN-ACK and of the SYN */
 	uint8_t client_wscale, service_wscale;
-	uint8_t seen;              /* enum ftt_bpf_seen */
+	bool answered;             /* the SYN-ACK was seen as well */
 	uint8_t pad[3];
 };
-
-enum ftt_bpf_seen { FTT_BPF_SYN_ACK = 1, FTT_BPF_ADOPTED = 2 }; /* beside the SYN */
 
 #endif

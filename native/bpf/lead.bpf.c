@@ -128,13 +128,23 @@ int to_clients(struct __sk_buff *skb)
 static __always_inline void put_sack(struct ftt_bpf_decided *d, uint32_t left, uint32_t right)
 {
 	uint32_t at = d->pkt.sack_at;
-	uint8_t *length = d->headers + ftt_at(at - 2u), *sum = d->headers + ftt_at(d->pkt.l4 + 16u);
+	uint8_t *length = d->headers + ftt_at(at - 2u);
 	uint16_t before = get_be16(length);
 
 	length[1] = 10; /* RFC 2018 3 */
-	csum_replace16(sum, before, get_be16(length));
+	csum_replace16(sum_of(d), before, get_be16(length));
 	for (uint32_t i = 0; i < 2 * FTT_SACK_BLOCKS && i < 2u * d->pkt.sack_blocks; i++)
 		ftt_replace32(d->headers, &d->pkt, at + 4 * i, i == 0 ? left : i == 1 ? right : TCPOPT_NOOP * 0x01010101u);
+}
+
+/* In place of those that the frame has. */
+static __always_inline void put_flags(struct ftt_bpf_decided *d, uint8_t flags)
+{
+	uint8_t *word = d->headers + ftt_at(d->pkt.l4 + 12u);
+	uint16_t before = get_be16(word);
+
+	word[1] = flags;
+	csum_replace16(sum_of(d), before, get_be16(word));
 }
 
 /* What the client is to be told now; FTT_SAY_PLACE: nothing. */
@@ -174,8 +184,7 @@ static __always_inline bool answers(const struct asked *a)
 		e->change |= FTT_EDIT_NO_SACK;
 	if (a->d->pkt.ts_at)
 		e->change |= FTT_EDIT_TSVAL | FTT_EDIT_TSECR;
-	if (say != FTT_SAY_FIN)
-		e->change |= FTT_EDIT_FIN;
+	put_flags(a->d, say == FTT_SAY_FIN ? TCP_FIN | TCP_ACK : TCP_ACK);
 	return true;
 }
 
@@ -183,6 +192,7 @@ SEC("tc")
 int from_peer(struct __sk_buff *skb)
 {
 	struct asked a;
+	uint16_t before;
 	bool told;
 
 	if (!ask(skb, FTT_FROM_SERVER, &a))
@@ -198,11 +208,15 @@ int from_peer(struct __sk_buff *skb)
 		a.r->hole_end = a.d->seg.sack_left;
 	}
 	memset(&a.d->edit, 0, sizeof(a.d->edit));
+	before = get_be16(sum_of(a.d));
 	bpf_spin_lock(&a.f->lock);
 	a.r->edge = a.d->seg.ack + ((uint32_t)a.d->seg.wnd << a.f->flow.hard.service_wscale);
 	told = answers(&a);
 	bpf_spin_unlock(&a.f->lock);
-	if (!told || !write_edit(skb, a.d))
+	if (!told)
+		return FTT_TCX_DROP;
+	ftt_apply(a.d->headers, &a.d->pkt, &a.d->edit, true);
+	if (!write_headers(skb, a.d, before))
 		return FTT_TCX_DROP;
 	return (int)bpf_redirect_neigh(follow.clients, NULL, 0, 0);
 }
