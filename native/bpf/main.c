@@ -85,6 +85,12 @@ static void attach(struct bpf_object *object, const char *program, unsigned inte
 		die("tcx (the kernel must be 6.6 or later)", errno);
 }
 
+static void say(const char *what)
+{
+	puts(what);
+	fflush(stdout);
+}
+
 static void wait_for_end(void)
 {
 	sigset_t ends;
@@ -94,8 +100,6 @@ static void wait_for_end(void)
 	sigaddset(&ends, SIGINT);
 	sigaddset(&ends, SIGTERM);
 	sigprocmask(SIG_BLOCK, &ends, NULL);
-	puts("ready");
-	fflush(stdout);
 	sigwait(&ends, &which);
 }
 
@@ -123,6 +127,7 @@ static int forward(char **words, bool silent)
 	if (!silent)
 		attach(object, "from_clients", clients, TCX_INGRESS);
 	attach(object, "to_clients", clients, TCX_EGRESS);
+	say("ready");
 	wait_for_end();
 	return 0;
 }
@@ -161,16 +166,13 @@ static void wait_for_word(const struct bpf_object *object)
 	uint32_t first = 0, speaks = FTT_BPF_SPEAKS;
 	char line[64];
 
-	puts("ready");
-	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin))
-		return;
-	if (bpf_map_update_elem(fd, &first, &speaks, BPF_ANY))
-		die("role", errno);
-	puts("speaks");
-	fflush(stdout);
-	while (fgets(line, sizeof(line), stdin))
-		;
+	say("ready");
+	if (fgets(line, sizeof(line), stdin)) {
+		if (bpf_map_update_elem(fd, &first, &speaks, BPF_ANY))
+			die("role", errno);
+		say("speaks");
+	}
+	wait_for_end();
 }
 
 /* The object `name`, told of the pair and loaded. */
@@ -197,6 +199,7 @@ static void lead(const struct ftt_bpf_follow *pair)
 	attach(object, "from_clients", pair->clients, TCX_INGRESS);
 	attach(object, "to_clients", pair->clients, TCX_EGRESS);
 	attach(object, "from_peer", pair->peer, TCX_INGRESS);
+	say("ready");
 	wait_for_end();
 }
 
