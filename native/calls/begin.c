@@ -3,23 +3,26 @@
 #define _GNU_SOURCE
 #include "calls.h"
 
-static void follow(struct calls_call *c)
+static void follow(struct calls_call *c, int64_t most)
 {
 	while (calls_take(c)) {
 		if (c->said.call == CALLS_SIGNAL) {
 			calls_deliver_told(c);
 			continue;
 		}
-		if (c->said.call == c->call && c->said.about == c->about)
+		if (c->said.call != c->call || c->said.about != c->about)
+			calls_break(FTT_CALLS_DIFFERS, c);
+		else if (c->said.result > most)
+			calls_break(FTT_CALLS_DAMAGED, c);
+		else
 			return;
-		calls_break(FTT_CALLS_DIFFERS, c);
 		break;
 	}
 	calls_go_alone();
 	c->role = CALLS_ALONE;
 }
 
-struct calls_call calls_begin(enum calls_number call, uint64_t about)
+struct calls_call calls_begin_within(enum calls_number call, uint64_t about, int64_t most)
 {
 	struct calls_thread *t = &calls_self;
 	struct calls_call c = {.call = (uint16_t)call, .about = about};
@@ -38,8 +41,13 @@ struct calls_call calls_begin(enum calls_number call, uint64_t about)
 			c.interrupted = true;
 		}
 	} else {
-		follow(&c);
+		follow(&c, most);
 	}
 	errno = before;
 	return c;
+}
+
+struct calls_call calls_begin(enum calls_number call, uint64_t about)
+{
+	return calls_begin_within(call, about, INT64_MAX);
 }

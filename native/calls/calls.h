@@ -13,6 +13,7 @@
  *   chance.c       random numbers
  *   clock.c        time; ahead.c: how it goes on
  *   self.c         numbers of processes, names, addresses; children.c: whom the follower means by a number
+ *   waits.c        children that have ended, and programs that are started
  *   events.c       epoll, poll, select; watched.c: what is registered with epoll
  *   descriptors.c  descriptors come and go; fds.c: what they are
  *   accept.c       connections that come
@@ -20,7 +21,8 @@
  *   writes.c       bytes that go
  *   files.c        stat and readdir
  *   signals.c      handlers, at the same call; pauses.c: waits for one
- *   locks.c        mutexes, conditions, locks of readers and writers; turns.c: whose turn it is
+ *   locks.c        mutexes, conditions, locks of readers and writers; turns.c: whose turn it is;
+ *                  allocator.c: whose locks are left alone
  *   semaphores.c   semaphores, barriers, what is done once, threads that end
  *   refused.c      what cannot be followed
  *
@@ -66,7 +68,8 @@
 	X(SIGWAIT, FTT_CALLS_SIGNALS)                                                                                       \
 	X(MUTEX, FTT_CALLS_LOCKS) X(CONDITION, FTT_CALLS_LOCKS) X(RWLOCK, FTT_CALLS_LOCKS) X(SEMAPHORE, FTT_CALLS_LOCKS)    \
 	X(BARRIER, FTT_CALLS_LOCKS) X(ONCE, FTT_CALLS_LOCKS) X(JOIN, FTT_CALLS_LOCKS) X(CANCEL, FTT_CALLS_LOCKS)            \
-	X(SPIN, FTT_CALLS_LOCKS) X(FUTEX, FTT_CALLS_LOCKS) X(PAUSE, FTT_CALLS_SIGNALS)
+	X(SPIN, FTT_CALLS_LOCKS) X(FUTEX, FTT_CALLS_LOCKS) X(PAUSE, FTT_CALLS_SIGNALS)                                            \
+	X(KILL, FTT_CALLS_SELF) X(GETTID, FTT_CALLS_SELF) X(SYSINFO, FTT_CALLS_SELF) X(SPAWN, FTT_CALLS_CHILDREN)
 
 #define CALLS_NUMBER(name, family) CALLS_##name,
 enum calls_number { CALLS_LIST(CALLS_NUMBER) CALLS_COUNT };
@@ -111,6 +114,7 @@ bool calls_has_ring(struct calls_thread *t);
 /* This thread has ended; this child has, with its threads. */
 void calls_leave_ring(struct calls_thread *t);
 void calls_leave_rings_of(int pid);
+bool calls_has_followed(int pid); /* it has taken all that its rings have */
 /* The name of the next thread or process that it makes. */
 uint64_t calls_name_child(struct calls_thread *parent);
 
@@ -125,6 +129,8 @@ static inline int calls_interrupted(void)
 	return -1;
 }
 struct calls_call calls_begin(enum calls_number call, uint64_t about);
+/* Its result is `most` or less, for it counts what the server has room for. */
+struct calls_call calls_begin_within(enum calls_number call, uint64_t about, int64_t most);
 
 /* ring.c */
 /* The leader's result, and what the call has written; nothing if it is alone. It keeps errno, and returns the result. */
@@ -163,7 +169,9 @@ int64_t calls_now_ms(void); /* of this host, for what the library itself waits f
 /* children.c */
 /* On the follower, the number that this process or child of it has here, of what the leader calls `number`; 0: none such. */
 int calls_own_pid(int number);
+int calls_told_pid(int own); /* the leader's number of it; its own if there is none */
 void calls_know_child(int leader, int own);
+void calls_forget_child(int own); /* it was waited for */
 bool calls_is_family(int own);
 void calls_forget_self(void); /* in a child */
 

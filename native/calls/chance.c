@@ -8,7 +8,7 @@
 
 EXPORT ssize_t getrandom(void *out, size_t n, unsigned flags)
 {
-	struct calls_call c = calls_begin(CALLS_GETRANDOM, n);
+	struct calls_call c = calls_begin_within(CALLS_GETRANDOM, n, (int64_t)n);
 	ssize_t got;
 
 	if (c.role == CALLS_FOLLOWS) {

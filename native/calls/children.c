@@ -29,6 +29,21 @@ int calls_own_pid(int number)
 	return 0;
 }
 
+int calls_told_pid(int own)
+{
+	for (unsigned i = 0; i < CHILDREN && i < atomic_load(&known); i++)
+		if (atomic_load(&children[i].own) == own && atomic_load(&children[i].leader))
+			return atomic_load(&children[i].leader);
+	return own;
+}
+
+void calls_forget_child(int own)
+{
+	for (unsigned i = 0; i < CHILDREN && i < atomic_load(&known); i++)
+		if (atomic_load(&children[i].own) == own)
+			atomic_store(&children[i].leader, 0);
+}
+
 bool calls_is_family(int own)
 {
 	for (unsigned i = 0; i < CHILDREN && i < atomic_load(&known); i++)

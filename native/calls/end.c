@@ -5,6 +5,8 @@
 #include "calls.h"
 #include "next.h"
 
+#define NOBODY UINT32_MAX /* no process has that number */
+
 bool calls_still(void)
 {
 	return calls_role != CALLS_ALONE && atomic_load_explicit(&calls_log->state, memory_order_acquire) == FTT_CALLS_RUNS;
@@ -19,7 +21,7 @@ void calls_go_alone(void)
 	calls_keep_time();
 	calls_self.name = 0;
 	if (calls_self.ring) /* a program that replaces this one does not go on here */
-		atomic_store(&calls_self.ring->follower, 0);
+		atomic_store(&calls_self.ring->follower, NOBODY);
 	calls_rearm();
 }
 

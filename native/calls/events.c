@@ -40,7 +40,7 @@ EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int most, int ms, 
 
 	if (!calls_log)
 		return NEXT(epoll_pwait)(epoll, events, most, ms, mask);
-	c = calls_begin(CALLS_EPOLL_WAIT, (uint64_t)epoll << 32 | (unsigned)most);
+	c = calls_begin_within(CALLS_EPOLL_WAIT, (uint64_t)epoll << 32 | (unsigned)most, most);
 	if (c.role == CALLS_FOLLOWS)
 		return follow_epoll(&c, epoll, events, most);
 	n = c.interrupted ? calls_interrupted() : NEXT(epoll_pwait)(epoll, events, most < MOST ? most : MOST, ms, mask);
@@ -80,7 +80,7 @@ __attribute__((noinline)) static int poll_any(struct pollfd *fds, nfds_t n, cons
 		return NEXT(ppoll)(fds, n, limit, mask);
 	for (nfds_t i = 0; i < n; i++)
 		sum = sum * 31 + (unsigned)fds[i].fd * 65536u + (unsigned short)fds[i].events;
-	c = calls_begin(CALLS_POLL, sum);
+	c = calls_begin_within(CALLS_POLL, sum, (int64_t)n);
 	came = alloca((n + 1) * sizeof(*came));
 	if (c.role == CALLS_FOLLOWS) {
 		memset(came, 0, n * sizeof(*came));
@@ -142,7 +142,7 @@ static int follow_select(struct calls_call *c, fd_set *sets[3], size_t size)
 
 static int select_any(int n, fd_set *sets[3], const struct timespec *limit, const sigset_t *mask)
 {
-	struct calls_call c = calls_begin(CALLS_SELECT, (uint64_t)n);
+	struct calls_call c = calls_begin_within(CALLS_SELECT, (uint64_t)n, 3ll * n);
 	size_t size = words_of(n);
 	struct iovec parts[3];
 	int rc, used = 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "calls.h"
+#include "locks.h"
 #include "next.h"
 
 #define PLACE "FTTCP_CALLS"     /* the file */
@@ -52,8 +53,6 @@ static void find_place(enum calls_role role)
 			return;
 		}
 	if (role == CALLS_LEADS ? atomic_load(&first->name) != 0 : atomic_load(&first->follower) != 0)
-		return;
-	if (atomic_load(&calls_log->state) != FTT_CALLS_RUNS)
 		return;
 	calls_role = (sig_atomic_t)role;
 	calls_self.name = FTT_CALLS_FIRST;
@@ -190,6 +189,7 @@ __attribute__((constructor)) static void begin(void)
 		return;
 	}
 	make_room_for_signals(&calls_self);
+	calls_find_allocator();
 	pthread_key_create(&last_key, end_thread);
 	pthread_atfork(begin_fork, end_fork, become_child);
 	find_place(strcmp(role, "leader") ? CALLS_FOLLOWS : CALLS_LEADS);

@@ -6,7 +6,7 @@
  * until its lock has come to that count. A thread's n-th call is about the same lock in both copies, wherever that is in memory; a name
  * tells if it is not. The count lives in the lock, in bytes that the C library sets to 0 and does not use: it begins anew when the lock does, and locks in memory of
  * several processes count for all of them. Giving a lock back is not told. A process that has made no thread yet takes its own locks
- * without counting.
+ * without counting, and so does an allocator: which memory it gives depends on more than the program.
  */
 #define _GNU_SOURCE
 #include "calls.h"
@@ -32,7 +32,7 @@ _Static_assert(offsetof(pthread_rwlock_t, __data.__pad4) == offsetof(pthread_rwl
 /* `take` is evaluated once the thread's turn has come, and by who does not follow. */
 #define IN_TURN(number, shared, turn, take)                                          \
 	struct calls_call c = {0};                                                   \
-	if (calls_threads || (shared))                                               \
+	if ((calls_threads || (shared)) && !calls_is_allocators(__builtin_return_address(0))) \
 		c = calls_begin(number, 0);                                          \
 	int error = c.role == CALLS_FOLLOWS ? calls_await_turn(&c, turn) : 0;        \
 	if (!error)                                                                  \
@@ -41,16 +41,11 @@ _Static_assert(offsetof(pthread_rwlock_t, __data.__pad4) == offsetof(pthread_rwl
 
 /* --- mutexes -------------------------------------------------------------------------------------------- */
 
-static int lock_mutex(pthread_mutex_t *m)
+EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
 {
 	if (m->__data.__kind & ROBUST)
 		calls_refuse(CALLS_MUTEX);
 	IN_TURN(CALLS_MUTEX, m->__data.__kind & SHARED, turn_of_mutex(m), NEXT(pthread_mutex_lock)(m));
-}
-
-EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
-{
-	return calls_role == CALLS_ALONE ? NEXT(pthread_mutex_lock)(m) : lock_mutex(m);
 }
 
 /* Whose turn has come waits for who has it still. */

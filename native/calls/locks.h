@@ -14,6 +14,9 @@ struct calls_turn {
 int calls_await_turn(struct calls_call *c, struct calls_turn *turn);
 /* The lock was taken, if error is 0: the next one's turn has come, and the leader tells. Returns error. */
 int calls_pass_turn(struct calls_call *c, struct calls_turn *turn, int error);
+void calls_find_allocator(void); /* at the start */
+/* Whether code at this place is the allocator's, if that is a library other than the C library. */
+bool calls_is_allocators(const void *code);
 /* A limit by a clock that we show is `own` by this host's. */
 const struct timespec *calls_own_limit(clockid_t clock, const struct timespec *limit, struct timespec *own);
 

@@ -64,8 +64,9 @@ static struct ftt_calls_ring *find(uint64_t name)
 {
 	struct timespec most = {.tv_nsec = CALLS_LOOK_MS * 1000000l};
 
-	do {
+	for (;;) {
 		struct ftt_calls_ring *first = ftt_calls_rings(calls_log), *next = NULL;
+		bool still = calls_still(); /* what was there before the end is seen after it */
 
 		for (struct ftt_calls_ring *r = first; r < first + FTT_CALLS_RINGS; r++) {
 			uint64_t there = atomic_load(&r->name);
@@ -75,12 +76,13 @@ static struct ftt_calls_ring *find(uint64_t name)
 			if (!there && !next)
 				next = r;
 		}
+		if (!still)
+			return NULL;
 		if (next) /* the leader claims this one, but for one that has become free meanwhile */
 			NEXT(syscall)(SYS_futex, &next->name, FUTEX_WAIT, 0, &most, NULL, 0);
 		else
 			NEXT(clock_nanosleep)(CLOCK_MONOTONIC, 0, &most, NULL); /* until a thread ends there */
-	} while (calls_still());
-	return NULL;
+	}
 }
 
 static void leave(struct ftt_calls_ring *ring, _Atomic uint32_t *own)
@@ -112,6 +114,14 @@ void calls_leave_rings_of(int pid)
 		if (atomic_load(own) == (uint32_t)pid)
 			leave(r, own);
 	}
+}
+
+bool calls_has_followed(int pid)
+{
+	for (struct ftt_calls_ring *first = ftt_calls_rings(calls_log), *r = first; r < first + FTT_CALLS_RINGS; r++)
+		if (atomic_load(&r->follower) == (uint32_t)pid && atomic_load(&r->read) != atomic_load(&r->written))
+			return false;
+	return true;
 }
 
 bool calls_has_ring(struct calls_thread *t)

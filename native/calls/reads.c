@@ -169,7 +169,7 @@ static ssize_t read_any(const struct reading *r)
 
 	if (calls_role == CALLS_ALONE)
 		return read_here(r);
-	c = calls_begin(CALLS_READ, (uint64_t)r->fd << 32 ^ room_of(r));
+	c = calls_begin_within(CALLS_READ, (uint64_t)r->fd << 32 ^ room_of(r), r->flags & MSG_TRUNC ? INT64_MAX : (int64_t)room_of(r));
 	if (c.role == CALLS_FOLLOWS)
 		return follow_read(&c, r);
 	return tell_read(&c, r, read_here(r));

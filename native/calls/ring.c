@@ -58,22 +58,23 @@ static bool has_room(struct calls_thread *t, uint64_t n, const struct calls_call
 /* The follower: n bytes from `at` on are there. After the end those that are there count still. */
 static bool is_there(struct calls_thread *t, uint64_t at, uint64_t n, const struct calls_call *c)
 {
-	uint64_t written = atomic_load_explicit(&t->ring->written, memory_order_acquire);
+	for (;;) {
+		bool still = calls_still(); /* what was there before the end is seen after it */
+		uint64_t written = atomic_load_explicit(&t->ring->written, memory_order_acquire);
 
-	while (written - at < n || written < at) {
 		if (written < t->at || written - t->at > calls_log->ring_size) {
 			calls_break(FTT_CALLS_DAMAGED, c);
 			return false;
 		}
-		if (!calls_still())
+		if (written >= at && written - at >= n)
+			return true;
+		if (!still)
 			return false;
 		atomic_store(&t->ring->follower_waits, 1);
 		if (atomic_load(&t->ring->written) == written)
 			sleep_on(&t->ring->written, written);
 		atomic_store(&t->ring->follower_waits, 0);
-		written = atomic_load(&t->ring->written);
 	}
-	return written - t->at <= calls_log->ring_size;
 }
 
 /* --- bytes of the ring ---------------------------------------------------------------------------- */

@@ -9,7 +9,9 @@ EXPORT pid_t getpid(void)
 {
 	struct calls_call c = calls_begin(CALLS_GETPID, 0);
 
-	if (c.role != CALLS_FOLLOWS)
+	if (c.role == CALLS_ALONE)
+		return calls_told_pid(NEXT(getpid)());
+	if (c.role == CALLS_LEADS)
 		return (pid_t)calls_tell(&c, NEXT(getpid)(), NULL, 0);
 	if (!calls_own_pid((int)c.said.result))
 		calls_know_child((int)c.said.result, NEXT(getpid)());
@@ -31,7 +33,7 @@ static bool is_child(int number)
 {
 	siginfo_t info;
 
-	return !waitid(P_PID, (id_t)number, &info, WEXITED | WNOHANG | WNOWAIT);
+	return !NEXT(waitid)(P_PID, (id_t)number, &info, WEXITED | WNOHANG | WNOWAIT);
 }
 
 /*
@@ -40,13 +42,37 @@ static bool is_child(int number)
  */
 EXPORT int kill(pid_t pid, int signal)
 {
+	struct calls_call c = calls_begin(CALLS_KILL, (uint64_t)signal);
 	int whom = pid < 0 ? -pid : pid, own = calls_own_pid(whom);
 
+	if (c.role == CALLS_LEADS)
+		return (int)calls_tell(&c, NEXT(kill)(pid, signal), NULL, 0);
 	if (own)
 		whom = own;
-	else if (calls_role == CALLS_FOLLOWS && calls_follows(CALLS_GETPID) && whom > 1 && !is_child(whom))
-		return 0;
-	return NEXT(kill)(pid < -1 ? -whom : pid > 0 ? whom : pid, signal);
+	else if (calls_role == CALLS_FOLLOWS && calls_follows(CALLS_KILL) && whom > 1 && !is_child(whom))
+		return c.role == CALLS_FOLLOWS ? (int)calls_end(&c) : 0;
+	own = NEXT(kill)(pid < -1 ? -whom : pid > 0 ? whom : pid, signal);
+	return c.role == CALLS_FOLLOWS ? (int)calls_end(&c) : own;
+}
+
+EXPORT pid_t gettid(void)
+{
+	struct calls_call c = calls_begin(CALLS_GETTID, 0);
+
+	return (pid_t)(c.role == CALLS_FOLLOWS ? calls_end(&c) : calls_tell(&c, NEXT(gettid)(), NULL, 0));
+}
+
+EXPORT int sysinfo(struct sysinfo *about)
+{
+	struct calls_call c = calls_begin(CALLS_SYSINFO, 0);
+	int rc;
+
+	if (c.role == CALLS_FOLLOWS) {
+		calls_hear(&c, about, sizeof(*about));
+		return (int)calls_end(&c);
+	}
+	rc = NEXT(sysinfo)(about);
+	return (int)calls_tell(&c, rc, about, rc ? 0 : sizeof(*about));
 }
 
 EXPORT int gethostname(char *name, size_t n)
@@ -89,52 +115,4 @@ EXPORT int getsockname(int fd, struct sockaddr *restrict name, socklen_t *restri
 	rc = NEXT(getsockname)(fd, name, n);
 	struct iovec parts[] = {{n, sizeof(*n)}, {name, *n < room ? *n : room}};
 	return (int)calls_tell_parts(&c, rc, parts, rc ? 0 : 2);
-}
-
-/* --- children that have ended -------------------------------------------------------------------------- */
-
-EXPORT pid_t wait4(pid_t pid, int *status, int options, struct rusage *used)
-{
-	struct calls_call c = calls_begin(CALLS_WAIT, (uint64_t)pid << 32 | (unsigned)options);
-	struct rusage spent;
-	int code = 0, own;
-	pid_t got;
-
-	if (c.role == CALLS_FOLLOWS) {
-		own = calls_own_pid((int)c.said.result);
-		if (own && !(options & (WUNTRACED | WCONTINUED)))
-			if (NEXT(wait4)(own, &code, 0, NULL) == own) /* it ends here as it did there */
-				calls_leave_rings_of(own);
-		if (calls_hear(&c, &code, sizeof(code)) && status)
-			*status = code;
-		if (used)
-			calls_hear(&c, used, sizeof(*used));
-		return (pid_t)calls_end(&c);
-	}
-	if (c.role == CALLS_ALONE && pid > 0 && (own = calls_own_pid(pid)))
-		pid = own;
-	got = NEXT(wait4)(pid, &code, options, &spent);
-	if (c.role == CALLS_LEADS && got > 0 && (WIFEXITED(code) || WIFSIGNALED(code)))
-		calls_leave_rings_of(got);
-	if (status && got > 0)
-		*status = code;
-	if (used && got > 0)
-		*used = spent;
-	struct iovec parts[] = {{&code, sizeof(code)}, {&spent, sizeof(spent)}};
-	return (pid_t)calls_tell_parts(&c, got, parts, got > 0 ? 2 : 0);
-}
-
-EXPORT pid_t waitpid(pid_t pid, int *status, int options)
-{
-	return wait4(pid, status, options, NULL);
-}
-
-EXPORT pid_t wait3(int *status, int options, struct rusage *used)
-{
-	return wait4(-1, status, options, used);
-}
-
-EXPORT pid_t wait(int *status)
-{
-	return wait4(-1, status, 0, NULL);
 }

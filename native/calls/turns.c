@@ -41,14 +41,16 @@ static int64_t patience_ms(void)
 static bool await(struct calls_call *c, struct calls_turn *turn)
 {
 	struct timespec most = {.tv_nsec = CALLS_LOOK_MS * 1000000l};
-	uint32_t at, seen = atomic_load(&turn->count);
-	int64_t since = 0;
+	int64_t since = 0, patience = 0;
+	uint32_t at, seen = 0;
 
 	while ((at = atomic_load(&turn->count)) != (uint32_t)c->said.result || is_other(c, turn, at)) {
-		if (!since || at != seen)
-			since = calls_now_ms();
+		if (at != seen || patience != patience_ms())
+			since = 0;
+		since = since ? since : calls_now_ms();
 		seen = at;
-		if (is_other(c, turn, at) || calls_now_ms() - since > patience_ms()) {
+		patience = patience_ms();
+		if (is_other(c, turn, at) || calls_now_ms() - since > patience) {
 			calls_break(is_other(c, turn, at) ? FTT_CALLS_DIFFERS : FTT_CALLS_ENDED, c);
 			return false;
 		}

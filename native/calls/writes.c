@@ -13,6 +13,13 @@ static uint64_t about(int fd, const struct iovec *parts, size_t n)
 	return sum;
 }
 
+static struct calls_call begin_write(int fd, const struct iovec *parts, size_t n)
+{
+	uint64_t sum = about(fd, parts, n);
+
+	return calls_begin_within(CALLS_WRITE, sum, (int64_t)(sum - ((uint64_t)fd << 32)));
+}
+
 /* A connection that has ended here takes nothing more, and the leader's result stands: nobody hears what a follower says. */
 static size_t write_exactly(int fd, const uint8_t *from, size_t n)
 {
@@ -70,7 +77,7 @@ static ssize_t follow_write(struct calls_call *c, int fd, const struct iovec *pa
 EXPORT ssize_t write(int fd, const void *from, size_t n)
 {
 	struct iovec part = {(void *)from, n};
-	struct calls_call c = calls_begin(CALLS_WRITE, about(fd, &part, 1));
+	struct calls_call c = begin_write(fd, &part, 1);
 
 	if (c.role == CALLS_FOLLOWS)
 		return follow_write(&c, fd, &part, 1, 0);
@@ -79,7 +86,7 @@ EXPORT ssize_t write(int fd, const void *from, size_t n)
 
 EXPORT ssize_t writev(int fd, const struct iovec *parts, int n)
 {
-	struct calls_call c = calls_begin(CALLS_WRITE, about(fd, parts, n > 0 ? (size_t)n : 0));
+	struct calls_call c = begin_write(fd, parts, n > 0 ? (size_t)n : 0);
 
 	if (c.role == CALLS_FOLLOWS)
 		return follow_write(&c, fd, parts, n > 0 ? (size_t)n : 0, 0);
@@ -89,7 +96,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *parts, int n)
 /* Datagrams, and what carries descriptors, go as they are. */
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
-	struct calls_call c = calls_begin(CALLS_WRITE, about(fd, m->msg_iov, m->msg_iovlen));
+	struct calls_call c = begin_write(fd, m->msg_iov, m->msg_iovlen);
 
 	if (c.role != CALLS_FOLLOWS)
 		return calls_tell(&c, NEXT(sendmsg)(fd, m, flags), NULL, 0);
@@ -115,7 +122,7 @@ EXPORT ssize_t send(int fd, const void *from, size_t n, int flags)
 
 EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t n)
 {
-	struct calls_call c = calls_begin(CALLS_WRITE, (uint64_t)out << 32 ^ (uint64_t)in << 48 ^ n);
+	struct calls_call c = calls_begin_within(CALLS_WRITE, (uint64_t)out << 32 ^ (uint64_t)in << 48 ^ n, (int64_t)n);
 	size_t left, all;
 
 	if (c.role != CALLS_FOLLOWS)

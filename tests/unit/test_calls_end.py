@@ -116,6 +116,14 @@ def test_a_server_lives_whose_memory_is_damaged(at: str, clock: str, tmp_path: P
         ("io_uring", "import ctypes; ctypes.CDLL(None).syscall(425, 1, 0)"),
         ("sigwait", "import signal; signal.sigtimedwait([], 0)"),
         ("splice", "import os; os.splice(0, 0, 1)"),
+        ("futex", "import ctypes; ctypes.CDLL(None).syscall(202, ctypes.byref(ctypes.c_int()), 1, 1)"),
+        ("spin", "import ctypes; ctypes.CDLL(None).pthread_spin_trylock(ctypes.byref(ctypes.c_int()))"),
+        (
+            "cancel",
+            "import threading as t, ctypes; l = t.Lock(); l.acquire()\n"
+            "one = t.Thread(target=l.acquire, daemon=True); one.start()\n"
+            "ctypes.CDLL(None).pthread_cancel(ctypes.c_ulong(one.ident))",
+        ),
     ],
 )
 def test_what_cannot_be_followed_is_refused_at_the_call(call: str, script: str, tmp_path: Path) -> None:
@@ -161,3 +169,38 @@ def test_no_log_is_made_over_another(tmp_path: Path) -> None:
     with pytest.raises(calls.CallsError, match="no log of calls"):
         (tmp_path / "other").write_bytes(bytes(10_000))
         calls.shown(tmp_path / "other")
+
+
+def test_positions_that_only_the_memory_has(clock: str, tmp_path: Path) -> None:
+    """The leader is gone, and its last position is not what it wrote."""
+    copies = Copies(tmp_path)
+    with copies.running([clock, "1000"]) as (leader, follower):
+        await_condition(lambda: copies.outputs[1].read_bytes().count(b"\n") > 50, 20, "a follower")
+        follower.send_signal(signal.SIGSTOP)
+        assert leader.wait(30) == 0
+        with copies.log.open("r+b") as file, mmap.mmap(file.fileno(), 0) as log:
+            struct.pack_into("<Q", log, 4096 + 8, 1 << 60)
+        follower.send_signal(signal.SIGCONT)
+        assert follower.wait(30) == 0
+    assert copies.told["broken"]["why"] == "the memory is damaged"
+
+
+def test_a_result_that_the_server_has_no_room_for(tmp_path: Path) -> None:
+    """It would run over its own memory."""
+    copies, (record, magic) = Copies(tmp_path), (struct.Struct("<HHIqQ"), 1 << 30)
+    script = (
+        "import os\nfor _ in range(3000): n = len(os.getrandom(16)); n == 16 or os.abort()\nos.write(1, b'.')"
+    )
+    with copies.running([sys.executable, "-S", "-c", script]) as (leader, follower):
+        follower.send_signal(signal.SIGSTOP)
+        assert leader.wait(30) == 0
+        with copies.log.open("r+b") as file, mmap.mmap(file.fileno(), 0) as log:
+            at, end = struct.unpack_from("<Q", log, 4096 + 64)[0], struct.unpack_from("<Q", log, 4096 + 8)[0]
+            while at < end:
+                call, error, size, result, about = record.unpack_from(log, 8192 + at)
+                if (size, result, about) == (16, 16, 16):
+                    record.pack_into(log, 8192 + at, call, error, size, magic, about)
+                at += record.size + (size + 7) // 8 * 8
+        follower.send_signal(signal.SIGCONT)
+        assert follower.wait(30) == 0
+    assert copies.told["broken"]["why"] == "the memory is damaged"
