@@ -11,6 +11,10 @@ static enum ftt_lane_answer message(void *of, uint8_t from, uint8_t kind, const 
 {
 	struct lane_end *end = of;
 
+	if (end->passes && kind == FTT_LANE_CALLS) {
+		end->passed++;
+		return FTT_LANE_TAKEN;
+	}
 	if (end->answer != FTT_LANE_TAKEN)
 		return end->answer;
 	if (end->numbered) {

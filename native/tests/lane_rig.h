@@ -22,6 +22,8 @@ struct lane_end {
 	uint32_t next[FTT_MAX_WORKERS]; /* number of the message that must come next; see lane_number() */
 	bool numbered; /* messages begin with a number */
 	enum ftt_lane_answer answer;
+	bool passes;     /* calls are taken, whatever the answer is, and counted apart */
+	uint32_t passed;
 };
 
 struct lane_node {

@@ -81,6 +81,41 @@ static void test_back_pressure(void)
 	to->numbered = false;
 }
 
+/* What waits does not keep calls from coming, up to a bound; then all of it comes in its order. */
+static void test_what_passes(void)
+{
+	struct lane_end *from = &lane_node[0].end[0], *to = &lane_node[1].end[0];
+	uint8_t text[1000] = {0};
+	uint64_t before = to->messages;
+	uint32_t n;
+
+	to->lane.beside = 10 * sizeof(text);
+	to->answer = FTT_LANE_NOT_NOW;
+	to->passes = true;
+	for (n = 0; n < 5; n++) {
+		put_be32(text, n);
+		CHECK(ftt_lane_send(&from->lane, 0, FTT_LANE_FIRST_KIND, text, sizeof(text)));
+		CHECK(ftt_lane_send(&from->lane, 0, FTT_LANE_CALLS, text, sizeof(text)));
+	}
+	LANE_UNTIL(to->passed == 5);
+	CHECK_EQ(to->messages, before);
+	for (; n < 20; n++) {
+		put_be32(text, n);
+		CHECK(ftt_lane_send(&from->lane, 0, FTT_LANE_FIRST_KIND, text, sizeof(text)));
+	}
+	CHECK(ftt_lane_send(&from->lane, 0, FTT_LANE_CALLS, text, sizeof(text)));
+	while (lane_step(100))
+		;
+	CHECK_EQ(to->passed, 5);
+	to->answer = FTT_LANE_TAKEN;
+	to->numbered = true;
+	to->next[0] = 0;
+	ftt_lane_resume(&to->lane, 0);
+	LANE_UNTIL(to->messages == before + 20 && to->passed == 6);
+	to->numbered = to->passes = false;
+	to->lane.beside = 0;
+}
+
 /* Both directions at once, and more than fits into any buffer. */
 static void test_stream(void)
 {
@@ -324,6 +359,7 @@ int main(void)
 	lane_pair();
 	test_lengths();
 	test_back_pressure();
+	test_what_passes();
 	test_stream();
 	test_pairings();
 	test_keys();

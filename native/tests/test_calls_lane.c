@@ -124,7 +124,7 @@ static void test_it_joins(void)
 	CHECK(shown(&primary).state == FTT_CALLS_STAGE_LEADS && shown(&primary).retained > 100 && !shown(&primary).in_step);
 	CHECK(shown(&backup).state == FTT_CALLS_STAGE_FOLLOWS && !shown(&backup).log_bytes);
 	joins();
-	CHECK(shown(&primary).in_step && shown(&primary).held == shown(&primary).log_bytes);
+	CHECK(shown(&primary).in_step && shown(&backup).in_step && shown(&primary).held == shown(&primary).log_bytes);
 	CHECK(shown(&backup).log_bytes == shown(&primary).log_bytes && shown(&backup).behind == 100);
 	CHECK_EQ(backup.events[FTT_EV_CALLS], 0);
 	CHECK_EQ(calls_read(&followed, THREAD, &heard, 1000), 100);
@@ -315,7 +315,7 @@ static void test_a_takeover(void)
 		CHECK(calls_read(&followed, THREAD, &heard, 500));
 		ftt_calls_tick(&backup.worker, model_now);
 	}
-	CHECK(followed.log->state == FTT_CALLS_ALONE && shown(&backup).state == FTT_CALLS_STAGE_ALONE && backup.events[FTT_EV_CALLS] == 2);
+	CHECK(followed.log->state == FTT_CALLS_ALONE && shown(&backup).state == FTT_CALLS_STAGE_ALONE && !shown(&backup).in_step && backup.events[FTT_EV_CALLS] == 2);
 	end();
 }
 

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "engine/channel/lane.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -12,17 +13,27 @@
 
 /* --- bytes ----------------------------------------------------------------------------------- */
 
-/* False: the connection is no more. */
-static bool give(struct ftt_bulk_lane *l, unsigned slot, uint8_t kind, uint32_t len, uint64_t now_ns)
+/* It waits, behind those that do. */
+static bool keep(struct ftt_lane_conn *c, uint8_t kind, const uint8_t *bytes, uint32_t len)
 {
-	struct ftt_lane_conn *c = *ftt_lane_slot(l, slot);
-	enum ftt_lane_answer answer = l->user.message(l->user.of, (uint8_t)slot, kind, c->s.message, len);
+	struct ftt_lane_kept *k = malloc(sizeof(*k) + len);
 
-	c->kept = answer == FTT_LANE_NOT_NOW;
-	if (c->kept) {
-		c->kept_kind = kind;
-		c->kept_len = len;
-	} else if (answer == FTT_LANE_BAD && kind & FTT_LANE_MAY_SKIP) {
+	if (!k)
+		return false;
+	k->next = NULL;
+	k->kind = kind;
+	k->len = len;
+	memcpy(k->bytes, bytes, len);
+	*c->kept_tail = k;
+	c->kept_tail = &k->next;
+	c->kept_bytes += len;
+	return true;
+}
+
+/* False: the connection is no more. */
+static bool answered(struct ftt_bulk_lane *l, unsigned slot, uint8_t kind, enum ftt_lane_answer answer, uint64_t now_ns)
+{
+	if (answer == FTT_LANE_BAD && kind & FTT_LANE_MAY_SKIP) {
 		l->n->records_skipped++; /* another release's */
 	} else if (answer == FTT_LANE_BAD) {
 		ftt_lane_refuse(l, slot, FTT_LANE_GARBAGE, now_ns);
@@ -33,13 +44,52 @@ static bool give(struct ftt_bulk_lane *l, unsigned slot, uint8_t kind, uint32_t 
 	return true;
 }
 
+/* One that has come. False: the connection is no more. */
+static bool give(struct ftt_bulk_lane *l, unsigned slot, uint8_t kind, uint32_t len, uint64_t now_ns)
+{
+	struct ftt_lane_conn *c = *ftt_lane_slot(l, slot);
+	enum ftt_lane_answer answer = FTT_LANE_NOT_NOW;
+
+	if (!c->kept || ftt_lane_of_calls(kind))
+		answer = l->user.message(l->user.of, (uint8_t)slot, kind, c->s.message, len);
+	if (answer != FTT_LANE_NOT_NOW)
+		return answered(l, slot, kind, answer, now_ns);
+	if (keep(c, kind, c->s.message, len))
+		return true;
+	ftt_lane_refuse(l, slot, FTT_LANE_NO_MEMORY, now_ns);
+	return false;
+}
+
+/* Those that wait, as far as they are wanted now. */
+static bool give_kept(struct ftt_bulk_lane *l, unsigned slot, uint64_t now_ns)
+{
+	struct ftt_lane_conn *c = *ftt_lane_slot(l, slot);
+	struct ftt_lane_kept *k;
+
+	while ((k = c->kept)) {
+		enum ftt_lane_answer answer = l->user.message(l->user.of, (uint8_t)slot, k->kind, k->bytes, k->len);
+		uint8_t kind = k->kind;
+
+		if (answer == FTT_LANE_NOT_NOW)
+			return true;
+		c->kept = k->next;
+		if (!c->kept)
+			c->kept_tail = &c->kept;
+		c->kept_bytes -= k->len;
+		free(k);
+		if (!answered(l, slot, kind, answer, now_ns))
+			return false;
+	}
+	return true;
+}
+
 /* Gives the user what has come, until it wants no more. */
 static void read_messages(struct ftt_bulk_lane *l, unsigned slot, uint64_t now_ns)
 {
 	struct ftt_lane_ends ends = ftt_lane_ends_of(l);
 	struct ftt_lane_conn *c = *ftt_lane_slot(l, slot);
 
-	while (!c->kept) {
+	while (ftt_lane_reads(l, c)) {
 		uint8_t kind;
 		uint32_t len;
 		int got = ftt_lane_stream_next(&c->s, &ends, &kind, &len);
@@ -124,7 +174,7 @@ static void serve(struct ftt_bulk_lane *l, unsigned slot, uint32_t events, uint3
 		return;
 	if (events & EPOLLOUT && !transmit(l, slot, budget, now_ns))
 		return;
-	if (!c->kept && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+	if (ftt_lane_reads(l, c) && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
 		receive(l, slot, budget, now_ns); /* which finds the error */
 	else if (events & (EPOLLERR | EPOLLHUP))
 		ftt_lane_lose(l, slot, now_ns);
@@ -141,7 +191,7 @@ static void look_at_time(struct ftt_bulk_lane *l, uint64_t now_ns)
 			ftt_lane_refuse(l, slot, FTT_LANE_LATE, now_ns);
 		} else if (c && c->resumed) {
 			c->resumed = false;
-			if (c->kept && give(l, slot, c->kept_kind, c->kept_len, now_ns))
+			if (give_kept(l, slot, now_ns))
 				read_messages(l, slot, now_ns);
 		}
 	}

@@ -23,7 +23,7 @@
 /* What the user says to a message. */
 enum ftt_lane_answer {
 	FTT_LANE_TAKEN = 0,
-	FTT_LANE_NOT_NOW = 1, /* it is kept, and given again after ftt_lane_resume(); nothing more is read of that worker, whose queue fills up */
+	FTT_LANE_NOT_NOW = 1, /* it is kept, and given again after ftt_lane_resume(); what comes behind it waits, but for what ftt_lane_of_calls() */
 	FTT_LANE_BAD = 2      /* no such message: the connection ends, counted and told as garbage; unless it may be skipped */
 };
 
@@ -65,6 +65,7 @@ struct ftt_bulk_lane {
 	uint64_t retry_ns[FTT_MAX_WORKERS]; /* when to connect again; 0: not waiting for that */
 	uint64_t wait_ns[FTT_MAX_WORKERS];  /* how long that was the last time */
 	uint64_t armed_ns; /* when the timer fires */
+	uint32_t beside; /* bytes of messages that may wait while such as pass them are read; 0: nothing is */
 	int why; /* errno of what ended last */
 	uint64_t down_since_ns; /* no connection was up since then; 0: one is, or none should be */
 	uint32_t told; /* a bit for each enum ftt_lane_refusal, and for being down: once in a pairing */

@@ -69,7 +69,7 @@ bool ftt_lane_poll(struct ftt_bulk_lane *l, int operation, int fd, uint32_t even
 void ftt_lane_look(struct ftt_bulk_lane *l, unsigned slot)
 {
 	struct ftt_lane_conn *c = *ftt_lane_slot(l, slot);
-	uint32_t events = (c->kept ? 0 : EPOLLIN) | (c->connecting || c->s.out_len ? EPOLLOUT : 0);
+	uint32_t events = (ftt_lane_reads(l, c) ? EPOLLIN : 0) | (c->connecting || c->s.out_len ? EPOLLOUT : 0);
 
 	if (events != c->events && ftt_lane_poll(l, EPOLL_CTL_MOD, c->fd, events, slot))
 		c->events = events;
@@ -125,6 +125,8 @@ void ftt_lane_drop(struct ftt_bulk_lane *l, unsigned slot)
 	*ftt_lane_slot(l, slot) = NULL;
 	close(c->fd); /* epoll forgets it, too */
 	ftt_lane_stream_end(&c->s);
+	for (struct ftt_lane_kept *k; (k = c->kept); free(k))
+		c->kept = k->next;
 	free(c);
 	if (!was_up)
 		return;
@@ -183,6 +185,7 @@ static bool take_in(struct ftt_bulk_lane *l, unsigned slot, int fd, bool connect
 		close(fd);
 		return false;
 	}
+	c->kept_tail = &c->kept;
 	c->fd = fd;
 	c->events = connecting ? EPOLLOUT : EPOLLIN;
 	c->connecting = connecting;

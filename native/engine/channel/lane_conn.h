@@ -10,15 +10,22 @@ enum { FTT_SLOT_LISTEN = 100, FTT_SLOT_TIMER = 101 }; /* what epoll tells beside
 #define FTT_LANE_DOWN_NS 3000000000ull /* told when no connection was up for so long */
 #define FTT_LANE_TOLD_DOWN (1u << 31)  /* among the bits of what was told */
 
+/* A message that the user does not want now, or one behind it. */
+struct ftt_lane_kept {
+	struct ftt_lane_kept *next;
+	uint8_t kind;
+	uint32_t len;
+	uint8_t bytes[];
+};
+
 /* A slot of the lane: the partner's worker, or FTT_MAX_WORKERS + the number of a stranger. */
 struct ftt_lane_conn {
 	int fd;
 	uint32_t events;  /* that epoll looks for */
 	bool connecting;
 	bool full;        /* the user was told that there is no room */
-	bool kept;        /* a message that the user does not want now */
-	uint8_t kept_kind;
-	uint32_t kept_len;
+	struct ftt_lane_kept *kept, **kept_tail;
+	uint32_t kept_bytes;
 	bool resumed;
 	uint64_t deadline_ns; /* 0: none */
 	uint64_t since_ns;    /* up */
@@ -33,6 +40,12 @@ static inline struct ftt_lane_conn **ftt_lane_slot(struct ftt_bulk_lane *l, unsi
 static inline bool ftt_lane_is_up(const struct ftt_lane_conn *c)
 {
 	return c && c->s.step == FTT_LANE_IS_UP;
+}
+
+/* Is more read of it? */
+static inline bool ftt_lane_reads(const struct ftt_bulk_lane *l, const struct ftt_lane_conn *c)
+{
+	return !c->kept || c->kept_bytes < l->beside;
 }
 
 /* Who speaks with whom, for a stream. */

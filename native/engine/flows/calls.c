@@ -5,6 +5,8 @@
 #include "engine/flows/calls_follow.h"
 #include <stdlib.h>
 
+#define BESIDE (1u << 20) /* bytes of a history that waits, and keeps no calls from coming */
+
 static void forget(struct ftt_calls *c)
 {
 	if (!c)
@@ -34,6 +36,7 @@ int ftt_calls_anew(struct ftt_worker *w, const struct ftt_calls_memory *memory, 
 	}
 	forget(before);
 	w->calls = c;
+	w->lane.beside = part == FTT_CALLS_PART_FOLLOWS ? BESIDE : 0;
 	if (part == FTT_CALLS_PART_LEADS)
 		c->drain.memory = *memory;
 	else if (part == FTT_CALLS_PART_FOLLOWS)
@@ -146,7 +149,7 @@ void ftt_calls_show(const struct ftt_worker *w, struct ftt_calls_shown *out)
 		out->held = c->attached ? c->held : 0;
 		out->behind = c->their_behind;
 	} else if (c->part == FTT_CALLS_PART_FOLLOWS) {
-		out->in_step = c->their_life != 0;
+		out->in_step = c->their_life && !c->broken && !c->alone && w->mode == FTT_MODE_BACKUP;
 		out->log_bytes = out->held = c->feed.held;
 		out->retained = c->feed.bytes;
 		out->behind = c->feed.behind;
