@@ -90,6 +90,39 @@ static void test_a_segment(void)
 	}
 }
 
+/*
+ * Where the backup's server follows the calls of ours: what is new to the client depends on all that are in the log by then, modulo
+ * 2^32. What it has been sent depends on none, nor does an acknowledgement.
+ */
+static void test_calls(void)
+{
+	enum { FOLLOWS = 1 };
+	static const struct {
+		uint32_t there, held;
+		uint16_t flags;
+		uint8_t len, follows;
+		bool waits;
+	} rows[] = {
+		{100, 99, TCP_ACK, 30, FOLLOWS, true}, {100, 100, TCP_ACK, 30, FOLLOWS, false}, {2, 0xfffffff0, TCP_ACK, 30, FOLLOWS, true},
+		{0xfffffff0, 2, TCP_ACK, 30, FOLLOWS, false}, {100, 99, TCP_ACK, 20, FOLLOWS, false}, {100, 99, TCP_ACK, 0, FOLLOWS, false},
+		{100, 99, TCP_RST | TCP_ACK, 0, FOLLOWS, true}, {100, 99, TCP_ACK, 30, !FOLLOWS, false},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct arrival s = from_primary(&plain, rows[i].flags, 0, 0, rows[i].len);
+		struct ftt_env *env;
+		struct ftt_flow f;
+
+		make_primary(&f, &plain, MS);
+		CHECK_EQ(step(&f, from_primary(&plain, TCP_ACK, 0, 0, 20), MS), FTT_PASS); /* its client was sent these */
+		env = node_at(FTT_MODE_PAIRED, 2 * MS);
+		env->calls = rows[i].follows;
+		env->calls_there = rows[i].there;
+		env->calls_held = rows[i].held;
+		CHECK_EQ(ftt_segment_step(&f, &s.seg, env, &edit) == FTT_HOLD && edit.wait == FTT_WAIT_CALLS, rows[i].waits);
+	}
+}
+
 static struct ftt_places after(uint32_t events)
 {
 	return (struct ftt_places){.input = events};
@@ -220,6 +253,7 @@ int main(void)
 	test_own_words();
 	test_no_lease();
 	test_a_segment();
+	test_calls();
 	test_a_reply();
 	test_what_cannot_wait_is_lowered();
 	test_what_can_be_neither_held_nor_lowered_is_lost();

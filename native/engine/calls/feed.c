@@ -109,6 +109,7 @@ enum ftt_fed ftt_feed_frames(struct ftt_feed *f, uint64_t end, const uint8_t *by
 			return FTT_FEED_FULL;
 		t->over = frame.last;
 		f->got += frame.len;
+		f->behind += frame.len;
 		f->held = at + n;
 	}
 	return FTT_FEED_GOOD;

@@ -99,10 +99,13 @@ enum ftt_lane_answer ftt_calls_message(struct ftt_worker *w, uint8_t kind, const
 
 void ftt_calls_push(struct ftt_worker *w, uint64_t now_ns)
 {
-	if (!ftt_calls_on(w) || !w->calls->push)
+	if (!ftt_calls_on(w))
 		return;
+	if (w->calls->push)
+		ftt_lane_push(&w->lane, 0, now_ns);
 	w->calls->push = false;
-	ftt_lane_push(&w->lane, 0, now_ns);
+	if (w->calls->fed && !w->calls->broken)
+		ftt_calls_give(w);
 }
 
 void ftt_calls_tick(struct ftt_worker *w, uint64_t now_ns)

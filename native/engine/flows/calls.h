@@ -41,6 +41,7 @@ struct ftt_calls {
 	uint64_t late_ns; /* since when outputs wait, and the backup has not got on; 0: none waits */
 	/* backup */
 	uint32_t their_life;       /* of what we have; 0: nothing */
+	bool fed;  /* something has come; the primary, whose output waits, is told before our server is given it */
 	bool said; /* on this connection of the lane, where we are */
 	uint64_t told_behind;
 	bool joins, caught_up;     /* the first CALLS tells where it is to come to */
@@ -60,7 +61,7 @@ void ftt_calls_lane(struct ftt_worker *w, bool up, uint64_t now_ns);
 enum ftt_lane_answer ftt_calls_message(struct ftt_worker *w, uint8_t kind, const uint8_t *bytes, uint32_t len, uint64_t now_ns);
 /* Primary: what is in the log now is taken, and sent: output was seen, or time passed. */
 void ftt_calls_look(struct ftt_worker *w, uint64_t now_ns);
-/* What is to leave at once leaves. */
+/* What is to leave at once leaves; then our server gets what has come. */
 void ftt_calls_push(struct ftt_worker *w, uint64_t now_ns);
 void ftt_calls_tick(struct ftt_worker *w, uint64_t now_ns);
 void ftt_calls_show(const struct ftt_worker *w, struct ftt_calls_shown *out);

@@ -68,10 +68,11 @@ void ftt_calls_leader_broke(struct ftt_worker *w, const uint8_t bytes[FTT_CALLS_
 	news(w, c->broke.why ? FTT_CALLS_NEWS_BROKEN : FTT_CALLS_NEWS_TOO_LONG, true);
 }
 
-static void look(struct ftt_worker *w)
+void ftt_calls_give(struct ftt_worker *w)
 {
 	struct ftt_calls *c = w->calls;
 
+	c->fed = false;
 	if (ftt_feed_look(&c->feed) == FTT_FEED_BROKEN) {
 		broke(w);
 		return;
@@ -120,10 +121,8 @@ enum ftt_lane_answer ftt_calls_take(struct ftt_worker *w, const uint8_t *bytes, 
 	}
 	if (!c->joins)
 		c->goal = c->feed.got;
-	c->joins = true;
-	look(w);
-	if (!c->broken)
-		tell_held(w);
+	c->joins = c->fed = true;
+	tell_held(w);
 	listen_for_history(w, now_ns);
 	return FTT_LANE_TAKEN;
 }
@@ -166,7 +165,7 @@ void ftt_calls_follow_tick(struct ftt_worker *w, uint64_t now_ns)
 		tell_break(w);
 	if (c->broken || c->alone)
 		return;
-	look(w);
+	ftt_calls_give(w);
 	if (c->broken)
 		return;
 	if (c->finishes)
