@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from fttcp._numbers import CallsEnd, CallsFamily, CallsState
+
 LIBRARY = Path(__file__).parents[1] / "libfttcp-calls.so"
-ALL = 0x7FF
-"""Every family of calls (enum ftt_calls_family)."""
+ALL = int(sum(CallsFamily))
+"""Every family of calls."""
 AS_ONE = "setarch -R"
 """What a copy's command begins with: addresses are not drawn, for they get into numbers and orders."""
 RINGS = 32
@@ -25,12 +27,15 @@ _HEAD = struct.Struct("<QIIIIII")
 _STATE = 20
 _BREAK = struct.Struct("<IHHIIQQQ16s")
 _RING = struct.Struct("<QQQII32xQII48x")
-_STATES = ("runs", "broken", "alone")
-_ALONE = 2
-_WHY = (
-    "", "another call than the leader's", "the follower did not keep up", "what the leader had did not come",
-    "cannot be followed", "the memory is damaged", "too many threads", "the follower was sent a signal",
-)  # fmt: skip
+_WHY = {
+    CallsEnd.DIFFERS: "another call than the leader's",
+    CallsEnd.FULL: "the follower did not keep up",
+    CallsEnd.ENDED: "what the leader had did not come",
+    CallsEnd.REFUSED: "cannot be followed",
+    CallsEnd.DAMAGED: "the memory is damaged",
+    CallsEnd.NO_RING: "too many threads",
+    CallsEnd.ASKED: "the follower was sent a signal",
+}
 
 
 class CallsError(OSError):
@@ -67,7 +72,7 @@ def end(file: Path) -> None:
     """Let each copy go on by itself, the follower after what is in the log."""
     with file.open("r+b", buffering=0) as log:
         log.seek(_STATE)
-        log.write(struct.pack("<I", _ALONE))
+        log.write(struct.pack("<I", CallsState.ALONE))
 
 
 @cache
@@ -91,12 +96,12 @@ def shown(file: Path) -> dict[str, Any]:
         raise CallsError(f"lockstep: {file} is no log of calls")
     used = [ring for ring in rings if ring[0]]
     return {
-        "state": _STATES[state] if state < len(_STATES) else "broken",
+        "state": CallsState(state).name.lower() if state in tuple(CallsState) else "broken",
         "threads": len(used),
         "calls": sum(ring[2] for ring in used),
         "bytes": sum(ring[1] for ring in used),
         "behind": sum(max(0, ring[1] - ring[5]) for ring in used),
-        "broken": _broken(page) if state == 1 else None,
+        "broken": _broken(page) if state == CallsState.BROKEN else None,
     }
 
 
@@ -104,7 +109,7 @@ def _broken(page: bytes) -> dict[str, Any]:
     why, made, said, pid, thread, number, _, _, program = _BREAK.unpack_from(page, _HEAD.size)
     names = dict(enumerate(_names()))
     return {
-        "why": _WHY[why] if 0 < why < len(_WHY) else _WHY[5],
+        "why": _WHY[why if why in _WHY else CallsEnd.DAMAGED],
         "call": names.get(made, str(made)),
         "leader_call": names.get(said, str(said)),
         "program": program.rstrip(b"\0").decode(errors="replace"),

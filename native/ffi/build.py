@@ -13,7 +13,7 @@ ROOT = Path("native")
 API = ("core/types.h", "engine/api/abi.h", "engine/planes/python/hooks.h", "engine/api/core_api.h")
 SHARED = (
     *("core/gate.h", "core/history.h", "core/log.h", "core/packet/parse.h", "core/records/record.h"),
-    *("core/tcp/state.h", "core/tcp/accept.h", "core/compare/verify.h"),
+    *("core/tcp/state.h", "core/tcp/accept.h", "core/compare/verify.h", "core/lockstep/calls.h"),
 )
 """Headers that cffi cannot read, but for their enums."""
 CALLED = """

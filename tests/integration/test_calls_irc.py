@@ -32,7 +32,7 @@ USERS = 4
 
 
 def chat(client: socket.socket, number: int) -> None:
-    """Enter a channel; when all are there, say something at once with them; hear what they say, in its order."""
+    """Enter a channel; when all are there, say something with them; hear what they say, in its order."""
     with client.makefile("rb") as heard:
         client.sendall(f"NICK user{number}\r\nUSER user{number} 0 * :A user\r\nJOIN #talk\r\n".encode())
         there: set[bytes] = set()

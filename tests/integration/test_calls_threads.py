@@ -16,7 +16,7 @@ from fttcp.server import calls
 from lab.hosts import await_condition
 from tests.calls.copies import HERE, Copies
 from tests.calls.relay import Relay, Talk
-from tests.unit.test_calls_locks import LOCKS
+from tests.unit.test_calls import LOCKS
 from tests.unit.test_lockstep import free_port
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from fttcp._numbers import CallsFamily
 from fttcp.server import calls
 from lab.hosts import await_condition
 from tests.calls.copies import Copies, compiled
 from tests.unit.test_lockstep import free_port
 
-CHANCE, TIME, SELF, EVENTS, ACCEPT, READ, WRITE, FILES, SIGNALS, CHILDREN = (1 << i for i in range(10))
+CHANCE, TIME, SELF, EVENTS, ACCEPT, READ, WRITE, FILES, SIGNALS, CHILDREN, LOCKS = CallsFamily
 
 
 @pytest.fixture(scope="module")

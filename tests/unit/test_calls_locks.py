@@ -9,9 +9,7 @@ import pytest
 
 from fttcp.server import calls
 from tests.calls.copies import Copies, compiled
-from tests.unit.test_calls import followed
-
-LOCKS = 1 << 10
+from tests.unit.test_calls import LOCKS, followed
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@
 #define FTTCP_CORE_API_H
 #include "core/compare/digest.h"
 #include "core/history.h"
+#include "core/lockstep/calls.h"
 #include "core/records/channel_wire.h"
 #include "core/tcp/pair.h"
 #include "core/tcp/reset.h"
