@@ -20,6 +20,8 @@ from lab.nodeconfig import PRIORITIES
 from lab.rootless import become_root
 
 Report = dict[str, Any]
+STEPS = {"gate": "gates open", "announced": "announced", "done": "done"}
+"""Of a takeover, as its status names them; as people read them."""
 
 
 class _Pair(Crowd):
@@ -56,11 +58,11 @@ class _Pair(Crowd):
             f"lab {self.name}: each group on {new} is taken over",
         )
         self.await_all(new, _has_taken_over, "is primary")
-        gates = sorted(_gate_ms(group) for group in self.groups(new))
+        steps = {step: _spread(self.groups(new), step) for step in STEPS}
         self.restart_host(old)
         self.start(old)
         self.await_all(new, _in_step, "in step again")
-        return {"of": old, "first_ms": gates[0], "median_ms": round(median(gates), 3), "last_ms": gates[-1]}
+        return {"of": old, **steps}
 
 
 def _is_primary(group: Status) -> bool:
@@ -72,13 +74,16 @@ def _in_step(group: Status) -> bool:
 
 
 def _has_taken_over(group: Status) -> bool:
-    return _is_primary(group) and bool(group["takeovers"]) and group["takeovers"][-1]["gate_ms"] is not None
+    last = group["takeovers"][-1] if group["takeovers"] else {}
+    return _is_primary(group) and all(last.get(f"{step}_ms") is not None for step in STEPS)
 
 
-def _gate_ms(group: Status) -> float:
-    """From the detection to the open gate."""
-    last = group["takeovers"][-1]
-    return round(float(last["gate_ms"]) - float(last["detected_ms"]), 3)
+def _spread(groups: Sequence[Status], step: str) -> dict[str, float]:
+    """From the detection of each group to this step of its takeover: the first, the median, the last."""
+    last = [group["takeovers"][-1] for group in groups]
+    after = sorted(float(one[f"{step}_ms"]) - float(one["detected_ms"]) for one in last)
+    named = {"first_ms": after[0], "median_ms": median(after), "last_ms": after[-1]}
+    return {name: round(ms, 3) for name, ms in named.items()}
 
 
 def measure(pair: _Pair, crashes: int, seconds: float) -> Report:
@@ -93,8 +98,9 @@ def measure(pair: _Pair, crashes: int, seconds: float) -> Report:
 
 
 def _told(crash: Report) -> str:
-    gates = ", ".join(f"{name} {crash[f'{name}_ms']:.1f}" for name in ("first", "median", "last"))
-    return f"crash of {crash['of']}: gates open after the detection, in ms: {gates}"
+    spreads = {step: " / ".join(f"{ms:.1f}" for ms in crash[step].values()) for step in STEPS}
+    steps = ", ".join(f"{STEPS[step]} {spread}" for step, spread in spreads.items())
+    return f"crash of {crash['of']}, ms after the detection, first / median / last: {steps}"
 
 
 def summary(report: Report) -> str:

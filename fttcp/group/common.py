@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fttcp.group.behind import Behind
+from fttcp.group.mirror import Turns
 from fttcp.group.pulse import Pulse
 from fttcp.group.together import Together
 from fttcp.server.rounds import Rounds
@@ -13,4 +14,4 @@ class Common:
 
     def __init__(self) -> None:
         self.behind, self.together = Behind(), Together()
-        self.pulse, self.rounds = Pulse(), Rounds()
+        self.pulse, self.rounds, self.turns = Pulse(), Rounds(), Turns()

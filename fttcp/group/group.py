@@ -250,6 +250,7 @@ class GroupRuntime:
             self._step,
             self.publish,
             self.readiness,
+            self.common.turns,
         )
 
     # ------------------------------------------------------------------ events in

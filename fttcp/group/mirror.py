@@ -20,6 +20,10 @@ from fttcp.planes.mirror import MirrorProbe, told
 from fttcp.wire.keyfile import KeyRing
 
 INTERVAL_S = 2.0
+BETWEEN_S = 0.2
+"""Of two rounds of a node. With many groups each has its turn less often: all cost no more than ten do."""
+LONGEST_S = 20.0
+"""So much longer a turn may be away, as with a hundred groups, however many turns were given up."""
 QUICK_S = 0.2
 """While nobody follows: a pairing waits for it."""
 _UNANSWERED = 10
@@ -28,6 +32,18 @@ _TODO = (
     "workers) pass on the peer link, in the firewalls of both nodes; rp_filter of the backup's peer "
     "interface must not be 1"
 )
+
+
+class Turns:
+    """When the groups of a node that are in step test: each after the other."""
+
+    def __init__(self) -> None:
+        self._last_s = 0.0
+
+    def take(self, now_s: float) -> float:
+        """Return after how many seconds it is the turn of the one that asks."""
+        self._last_s = min(max(now_s + INTERVAL_S, self._last_s + BETWEEN_S), now_s + INTERVAL_S + LONGEST_S)
+        return self._last_s - now_s
 
 
 class MirrorTest:
@@ -41,10 +57,12 @@ class MirrorTest:
         feed: Callable[[ev.Event], object],
         publish: Callable[[], None],
         readiness: Readiness,
+        turns: Turns,
     ) -> None:
-        """``feed``: to the machine, at once; ``publish`` puts ``number`` into the heartbeats."""
+        """``feed``: to the machine, at once; ``publish`` puts ``number`` into the heartbeats; ``turns``:
+        of the node."""
         self._machine, self.probe, self._keys = machine, probe, keys
-        self._feed, self._publish, self._readiness = feed, publish, readiness
+        self._feed, self._publish, self._readiness, self._turns = feed, publish, readiness, turns
         self.number = 0
         """Of the last probes sent; 0 while this node has nobody to send them to."""
         self._next = secrets.randbits(40) + 1
@@ -74,8 +92,13 @@ class MirrorTest:
     # ------------------------------------------------------------------ the owner's side
 
     def _tick(self) -> None:
-        self._begin(INTERVAL_S if self._machine.in_step else QUICK_S)
         peer = self._machine.probed
+        if not self._machine.in_step:
+            self._begin(QUICK_S)
+        elif peer is None:
+            self._begin(INTERVAL_S)
+        else:
+            self._begin(self._turns.take(asyncio.get_running_loop().time()))
         if peer is not None:
             self._send(peer)
             self._look_at_answers(peer)

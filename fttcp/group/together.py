@@ -18,13 +18,14 @@ class Together:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._held: dict[Engine, None] = {}
-        self._grew = False
+        self._grew = self._collects = False
 
     def hold(self, engine: Engine) -> None:
         """Hold what follows from this engine's orders, until a turn of the loop in which no engine came."""
         if engine in self._held:
             return
         if not self._held:
+            self._collects = gc.isenabled()
             gc.disable()
             self._loop.call_soon(self._look)
         self._held[engine] = None
@@ -41,6 +42,7 @@ class Together:
             self._loop.call_soon(self._look)
             return
         held, self._held = self._held, {}
-        gc.enable()
+        if self._collects:
+            gc.enable()
         for engine in held:
             engine.release()

@@ -29,6 +29,7 @@
 #define TICK_NS 2000000ull        /* while something is held */
 #define IDLE_TICK_NS 100000000ull
 #define CALLS_TICK_NS 10000000ull /* where our server writes or reads a log of calls, which wakes nobody */
+#define EMPTY_TICK_NS 1000000000ull /* while there is no flow */
 #define SWEEP_NS 100000000ull
 #define ROLE_FLOWS 64             /* to which a new role is carried out before packets get their turn */
 #define ROUNDS 24                 /* receive calls per wake-up, so that records and time get their turn */
@@ -139,6 +140,12 @@ static void follow_role(struct ftt_worker *w)
 	ftt_worker_flush(w);
 }
 
+/* Nothing that it has grows old or waits: what begins wakes it. It looks at links and interfaces only. */
+static bool is_empty(const struct ftt_worker *w)
+{
+	return !w->table.n && !w->udp.on && !w->stored && !w->history && !w->renewing && !w->promoting;
+}
+
 /*
  * For how long it waits for work. The limit of epoll_wait() costs some microseconds, which a timer that stays set does not; but with
  * many connections these let packets gather, and a worker that is woken less often gets more done (docs/bench/budget.md).
@@ -147,7 +154,7 @@ static int wait_ms(const struct ftt_worker *w)
 {
 	uint64_t ns = w->table.waiting || w->held_now || w->n_opens || w->udp.waiting || !ftt_list_empty(&w->renew_active) ||
 		      w->n_renewing[FTT_RENEW_WAITS] || w->udp.n_renewed || ftt_history_moves(w) || ftt_calls_moves(w)
-			      ? TICK_NS : ftt_calls_on(w) ? CALLS_TICK_NS : IDLE_TICK_NS;
+			      ? TICK_NS : ftt_calls_on(w) ? CALLS_TICK_NS : is_empty(w) ? EMPTY_TICK_NS : IDLE_TICK_NS;
 
 	return w->role_open ? 0 : (int)((w->table.dirty ? FTT_COMMIT_LATER_NS : ns) / 1000000);
 }

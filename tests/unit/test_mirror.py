@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
@@ -359,3 +360,17 @@ def test_probes_come_from_an_address_that_only_this_host_has() -> None:
     found = probes.own_address("lo", 4)
     assert found == ip_address("127.0.0.1") and probes.own_address("lo", 4, {found}) is None
     assert probes.own_address("no-such-if", 4) is None and probes.own_address("no-such-if", 6) is None
+
+
+def test_groups_of_a_node_that_are_in_step_test_their_mirrors_in_turn() -> None:
+    few, many = mirror.Turns(), mirror.Turns()
+    assert few.take(100.0) == mirror.INTERVAL_S and few.take(110.0) == mirror.INTERVAL_S
+    due = [many.take(100.0) for _ in range(50)]
+    between = [later - earlier for earlier, later in itertools.pairwise(due)]
+    assert between == pytest.approx([mirror.BETWEEN_S] * 49)
+    assert many.take(100.0 + due[0]) == pytest.approx(50 * mirror.BETWEEN_S), "the first one's next turn"
+
+
+def test_turns_that_nobody_takes_put_off_nobody_for_long() -> None:
+    turns = mirror.Turns()
+    assert max(turns.take(100.0) for _ in range(10_000)) == mirror.INTERVAL_S + mirror.LONGEST_S
