@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -17,6 +18,7 @@ from fttcp.arbiter.probe import _Rounds
 from fttcp.group.behind import LONGEST_S, Behind
 from fttcp.group.common import Common
 from fttcp.group.pulse import Pulse, Resting
+from fttcp.group.together import Together
 from fttcp.ownership import events as ev
 from fttcp.ownership.model import NS_PER_MS, EngineMode
 from fttcp.planes.base import EventKind
@@ -81,6 +83,24 @@ def test_gates_open_before_anything_else_is_done_about_a_takeover(monkeypatch: p
         done.extend(["told"] * (event["event"] == "takeover"))
 
     run(test)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_is_collected_after_the_gates_if_it_was_before(collects: bool) -> None:
+    async def test() -> None:
+        group, engine, _ = make_group("alpha", "beta", 100)
+        Together().hold(engine)
+        assert not gc.isenabled()
+        await until(lambda: engine.orders[-1:] == [("release",)])
+        assert gc.isenabled() is collects
+        group.close()
+
+    was = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        run(test)
+    finally:
+        (gc.enable if was else gc.disable)()
 
 
 def test_a_group_whose_arbiter_is_silent_keeps_others_from_their_work_for_a_while_only() -> None:
