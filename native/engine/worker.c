@@ -119,6 +119,7 @@ static void follow_role(struct ftt_worker *w)
 
 		if (w->role_open && !ftt_flow_emits((uint8_t)w->mode) && ftt_flow_emits((uint8_t)mode))
 			forget_rest(w);
+		ftt_calls_tick(w, ftt_now_ns()); /* a follower whose log is broken takes over no connection */
 		w->generation = generation;
 		w->role_open = true;
 		ftt_kept_drop(w);

@@ -212,6 +212,51 @@ static void is_over(struct ftt_tcp *c, uint32_t before, uint64_t answered)
 	CHECK_EQ(client_acks, before + answered);
 }
 
+/* LISTENS is lost with a lane that ends: it is said again. And CALLS that are for a follower before are nothing. */
+static void test_said_again(void)
+{
+	uint8_t bytes[FTT_CALLS_HEAD + FTT_CALLS_FRAME + 8] = {0};
+
+	begin();
+	calls(100);
+	joins();
+	put_be32(bytes, 77);
+	put_be64(bytes + 4, 1000);
+	backup.worker.calls->their_life = 0;
+	CHECK_EQ(hears(&backup, FTT_LANE_CALLS, bytes, sizeof(bytes)), FTT_LANE_TAKEN);
+	CHECK_EQ(backup.worker.calls->their_life, 0);
+	backup.worker.calls->their_life = primary.worker.calls->life;
+	calls_read(&followed, THREAD, &heard, 1000);
+	backup.worker.calls->listens = true;
+	ftt_calls_tick(&backup.worker, model_now);
+	CHECK_EQ(n_kind[FTT_LANE_CALLS_LISTENS], 1);
+	set_lane(false);
+	CHECK_EQ(primary.worker.history->stage, FTT_HISTORY_IDLE);
+	set_lane(true);
+	go_on();
+	CHECK_EQ(n_kind[FTT_LANE_CALLS_LISTENS], 2);
+	end();
+}
+
+/* A follower that has started anew in the pairing is none of the connections that are protected. */
+static void test_another_follower(void)
+{
+	struct ftt_tcp *c = in_step();
+	uint32_t before = client_acks;
+
+	calls(50);
+	go_on();
+	heard = 0;
+	another_life(&backup, &followed, FTT_CALLS_PART_FOLLOWS);
+	go_on();
+	CHECK(c->flow.protection == FTT_DETACHED && c->flow.reason == FTT_WHY_CALLS && shown(&primary).in_step);
+	CHECK_EQ(calls_read(&followed, THREAD, &heard, 1000), 150);
+	answers(&primary, 20);
+	go_on();
+	CHECK_EQ(client_acks, before + 20);
+	end();
+}
+
 static void test_the_leader_breaks(void)
 {
 	struct ftt_tcp *c = in_step();
@@ -240,6 +285,8 @@ static void test_the_follower_breaks(void)
 	answers(&primary, 20);
 	followed.log->first = (struct ftt_calls_break){.why = FTT_CALLS_DIFFERS, .made = 5, .said = 6, .thread = 3};
 	followed.log->state = FTT_CALLS_BROKEN;
+	ftt_calls_tick(&backup.worker, model_now);
+	CHECK(!backup.worker.table.count[FTT_PROTECTED] && c->flow.protection == FTT_PROTECTED); /* a takeover at this moment resets it */
 	is_over(c, before, 40);
 	CHECK(shown(&primary).state == FTT_CALLS_STAGE_LEADS && shown(&primary).theirs && shown(&primary).why == FTT_CALLS_DIFFERS);
 	CHECK(shown(&primary).said == 6 && led.log->state == FTT_CALLS_RUNS && shown(&backup).state == FTT_CALLS_STAGE_BROKEN);
@@ -331,8 +378,10 @@ static void test_a_takeover_that_waits(void)
 	ftt_calls_tick(&backup.worker, model_now);
 	CHECK_EQ(followed.log->state, FTT_CALLS_RUNS);
 	model_now += MS;
+	CHECK(!backup.worker.table.count[FTT_RESETTING]);
 	ftt_calls_tick(&backup.worker, model_now);
-	CHECK_EQ(followed.log->state, FTT_CALLS_ALONE);
+	CHECK(followed.log->state == FTT_CALLS_BROKEN && shown(&backup).why == FTT_CALLS_ENDED);
+	CHECK_EQ(backup.worker.table.count[FTT_RESETTING], 1); /* its client may have what our server never says */
 	end();
 }
 
@@ -455,6 +504,8 @@ int main(void)
 	test_it_joins();
 	test_output_waits();
 	test_a_slow_follower();
+	test_said_again();
+	test_another_follower();
 	test_the_leader_breaks();
 	test_the_follower_breaks();
 	test_the_lane_is_cut();

@@ -134,7 +134,7 @@ const uint8_t *ftt_drain_frames(const struct ftt_drain *d, uint64_t at, uint32_t
 			continue;
 		for (uint32_t n, there = p->len - (uint32_t)(at - begin); *len < there; *len += n) {
 			n = ftt_calls_frame_get(from + *len, there - *len, &f);
-			if (*len + n > most)
+			if (!n || *len + n > most) /* 0: no frame begins there */
 				break;
 		}
 		return *len ? from : NULL;

@@ -76,6 +76,8 @@ void ftt_calls_lane(struct ftt_worker *w, bool up, uint64_t now_ns)
 	if (!ftt_calls_on(w))
 		return;
 	c->joined = c->said = false;
+	if (w->mode == FTT_MODE_BACKUP && up) /* LISTENS may have been lost */
+		c->history = false;
 	if (up && w->mode == FTT_MODE_BACKUP && c->part == FTT_CALLS_PART_FOLLOWS)
 		ftt_calls_follow_tick(w, now_ns);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* calls_follow.c - the backup's side of calls.h: what comes of the primary's server is given to ours. */
 #define _GNU_SOURCE
+#include "engine/flows/act.h"
 #include "engine/flows/calls_follow.h"
 #include "engine/flows/history_play.h"
 
@@ -34,12 +35,32 @@ static void tell_held(struct ftt_worker *w)
 	c->said = c->push = true;
 }
 
+/*
+ * What clients were told may depend on calls that our server has not made, and will not: nothing goes on with it. Whoever has yet to take
+ * over lets go, and does not wait for the primary to ask for it.
+ */
+static void let_all_go(struct ftt_worker *w)
+{
+	uint64_t now_ns = ftt_now_ns();
+
+	for (struct ftt_tcp *c = ftt_table_next(&w->table, NULL), *next; c; c = next) {
+		next = ftt_table_next(&w->table, c);
+		if (c->closed)
+			continue;
+		if (ftt_flow_emits((uint8_t)w->mode))
+			ftt_tcp_reset_client(w, c, now_ns);
+		else if (w->mode == FTT_MODE_BACKUP && (c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING))
+			ftt_tcp_let_go(w, c);
+	}
+}
+
 /* Our server goes on by itself, and is of no use as a copy. */
 static void broke(struct ftt_worker *w)
 {
 	struct ftt_calls *c = w->calls;
 
 	c->broken = true;
+	let_all_go(w);
 	c->theirs = c->finishes = false;
 	ftt_calls_broken_at(&c->feed.memory, &c->broke);
 	ftt_feed_drop(&c->feed);
@@ -62,6 +83,7 @@ void ftt_calls_leader_broke(struct ftt_worker *w, const uint8_t bytes[FTT_CALLS_
 		return;
 	ftt_calls_broke_get(bytes, &c->broke);
 	c->broken = c->theirs = true;
+	let_all_go(w);
 	ftt_calls_part_ways(&c->feed.memory);
 	ftt_feed_drop(&c->feed);
 	c->feed.behind = 0;
@@ -101,13 +123,15 @@ enum ftt_lane_answer ftt_calls_take(struct ftt_worker *w, const uint8_t *bytes, 
 {
 	struct ftt_calls *c = w->calls;
 	uint32_t life = get_be32(bytes);
+	uint64_t end = get_be64(bytes + 4);
 
 	if (c->broken)
 		return FTT_LANE_TAKEN;
-	if (!life || (c->their_life && life != c->their_life))
+	if (!life || end < len - FTT_CALLS_HEAD || (c->their_life && life != c->their_life))
 		return FTT_LANE_BAD;
-	c->their_life = life;
-	switch (ftt_feed_frames(&c->feed, get_be64(bytes + 4), bytes + FTT_CALLS_HEAD, len - FTT_CALLS_HEAD, &w->e->cfg.policy)) {
+	if (!c->their_life && end != len - FTT_CALLS_HEAD) /* for the follower before, which had the beginning */
+		return FTT_LANE_TAKEN;
+	switch (ftt_feed_frames(&c->feed, end, bytes + FTT_CALLS_HEAD, len - FTT_CALLS_HEAD, &w->e->cfg.policy)) {
 	case FTT_FEED_BAD:
 		return FTT_LANE_BAD;
 	case FTT_FEED_FULL:
@@ -119,6 +143,7 @@ enum ftt_lane_answer ftt_calls_take(struct ftt_worker *w, const uint8_t *bytes, 
 	default:
 		break;
 	}
+	c->their_life = life;
 	if (!c->joins)
 		c->goal = c->feed.got;
 	c->joins = c->fed = true;
@@ -150,6 +175,11 @@ static void finish(struct ftt_worker *w, uint64_t now_ns)
 	if (c->feed.behind && now_ns - c->moved_ns <= w->e->cfg.policy.detach_after_ns)
 		return;
 	c->finishes = false;
+	if (c->feed.behind) {
+		ftt_calls_break_it(&c->feed.memory, FTT_CALLS_ENDED, UINT32_MAX);
+		broke(w);
+		return;
+	}
 	c->alone = true;
 	ftt_calls_part_ways(&c->feed.memory);
 	news(w, FTT_CALLS_NEWS_ALONE, false);

@@ -130,6 +130,14 @@ void ftt_calls_look(struct ftt_worker *w, uint64_t now_ns)
 	send_some(w);
 }
 
+/* Does a frame begin at that place, or what comes next? */
+static bool begins(const struct ftt_drain *d, uint64_t place)
+{
+	uint32_t len;
+
+	return place == d->end || (place >= d->begin && ftt_drain_frames(d, place, FTT_LANE_MAX, &len));
+}
+
 /* The backup tells on a connection of the lane where it is. */
 static void join(struct ftt_worker *w, uint32_t life, uint64_t held)
 {
@@ -139,7 +147,7 @@ static void join(struct ftt_worker *w, uint32_t life, uint64_t held)
 		tell_break(w);
 		return;
 	}
-	if ((life && life != c->life) || held < c->drain.begin || held > c->drain.end || (!held && c->drain.cut)) {
+	if ((life && life != c->life) || !begins(&c->drain, held) || (!held && c->drain.cut)) {
 		c->broke = (struct ftt_calls_broke){.why = life && life != c->life ? FTT_CALLS_ENDED : 0};
 		c->theirs = false;
 		tell_break(w);
@@ -160,7 +168,7 @@ static void holds(struct ftt_worker *w, const uint8_t *bytes, uint64_t now_ns)
 
 	if (c->undo)
 		return;
-	if (!life && c->attached && c->held) /* of a server that has started anew */
+	if (c->attached && (life == c->life ? !c->joined && held < c->held : c->held > 0)) /* of a server that has started anew */
 		part_ways(w, now_ns);
 	if (!c->joined) {
 		join(w, life, held);

@@ -364,7 +364,7 @@ static void changed(void *of, uint8_t worker, bool up)
 		ftt_stored_lane(w, up);
 		ftt_calls_lane(w, up, ftt_now_ns());
 	}
-	if (ftt_calls_delays(w))
+	if (ftt_calls_delays(w) || (up && ftt_calls_on(w) && w->mode == FTT_MODE_BACKUP)) /* it is begun there */
 		return;
 	if (w->history && w->mode == FTT_MODE_PAIRED)
 		ftt_history_send_lane(w, up, ftt_now_ns());
