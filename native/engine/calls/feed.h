@@ -55,4 +55,14 @@ enum ftt_fed ftt_feed_look(struct ftt_feed *f);
 /* What waits is forgotten. */
 void ftt_feed_drop(struct ftt_feed *f);
 
+/* Does something wait that no thread can read yet? */
+static inline bool ftt_feed_waits(const struct ftt_feed *f)
+{
+	const struct ftt_feed_thread *t = f->threads;
+
+	while (t && !t->first)
+		t = t->next;
+	return t;
+}
+
 #endif

@@ -175,7 +175,7 @@ static void finish(struct ftt_worker *w, uint64_t now_ns)
 	if (c->feed.behind && now_ns - c->moved_ns <= w->e->cfg.policy.detach_after_ns)
 		return;
 	c->finishes = false;
-	if (c->feed.behind) {
+	if (ftt_feed_waits(&c->feed)) { /* what is in the rings our server still reads when it is alone */
 		ftt_calls_break_it(&c->feed.memory, FTT_CALLS_ENDED, UINT32_MAX);
 		broke(w);
 		return;
