@@ -116,6 +116,7 @@ async def looked_after(
     hang_after_ms: int = 200,
     server: Callable[[Watched], Server] | None = None,
     resting: bool = False,
+    follows: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Watched]:
     """A supervised server of one command, until the end of the block."""
     watched = Watched()
@@ -139,6 +140,8 @@ async def looked_after(
         start_within_s=(restart or RestartSection()).start_within_s,
         on_stuck=watched.stuck,
         on_doubt=watched.doubts.append,
+        follows=follows,
+        on_listens=lambda: watched.note("listens"),
     )
     if resting:
         watched.health.rest()

@@ -66,11 +66,13 @@ class Launched:
         return status
 
 
-def _command(argv: Sequence[str], at_our_end: str, options: Sequence[str] = ()) -> list[str]:
+def _command(
+    argv: Sequence[str], at_our_end: str, options: Sequence[str] = (), through: Sequence[str] = ()
+) -> list[str]:
     program = shutil.which(argv[0])
     if program is None:
         raise NoProgram(f"{argv[0]}: no such program in PATH: install it, or correct the command")
-    return ["setpriv", *options, "--pdeathsig", at_our_end, "--", program, *argv[1:]]
+    return ["setpriv", *options, "--pdeathsig", at_our_end, "--", *through, program, *argv[1:]]
 
 
 def new_number() -> str:
@@ -78,12 +80,16 @@ def new_number() -> str:
     return secrets.token_hex(8)
 
 
-def launch(argv: Sequence[str], number: str, more: Mapping[str, str] | None = None) -> Launched:
-    """Start a server; its output goes to our standard error. ``more``: for its environment. Raises
-    LaunchError."""
+def launch(
+    argv: Sequence[str], number: str, more: Mapping[str, str] | None = None, through: Sequence[str] = ()
+) -> Launched:
+    """Start a server; its output goes to our standard error. ``more``: for its environment; ``through``: what
+    executes it in its own place. Raises LaunchError."""
     try:
         process = subprocess.Popen(
-            _command(argv, "STOP", [f"--{kind}-caps={_NOT_FOR_SERVERS}" for kind in ("inh", "ambient")]),
+            _command(
+                argv, "STOP", [f"--{kind}-caps={_NOT_FOR_SERVERS}" for kind in ("inh", "ambient")], through
+            ),
             stdin=subprocess.DEVNULL,
             stdout=2,
             start_new_session=True,

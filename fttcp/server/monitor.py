@@ -32,6 +32,7 @@ _DOUBT = 10
 """Times ``hang_after_ms``: so long a machine without time for its looks may take to know of a hang."""
 _LOOK_LEAST_S = 0.01
 _RESTS = "not started: it is when this node is to serve (standby)"
+_FOLLOWS = "does what the primary's server has done, and waits for more"
 
 _CHECKS = (
     ("hang", "progress", Cause.SERVER_HUNG),
@@ -83,6 +84,8 @@ class Health:
         on_stuck: Callable[[str], bool] = lambda why: False,
         on_doubt: Callable[[float], None] = lambda for_s: None,
         rounds: Rounds | None = None,
+        follows: Callable[[], bool] = lambda: False,
+        on_listens: Callable[[], None] = lambda: None,
     ) -> None:
         """``address``: where probes find the server; ``addresses``: all of the group. Called in the loop:
         ``on_change``; ``on_known`` with the number of the server's start and whether it could follow another
@@ -91,7 +94,9 @@ class Health:
         with all places where clients may speak and nobody listens; ``on_stuck`` when a server that was woken
         is not up after ``start_within_s``: true if it was awaited, and counts as unfit for as long again;
         ``on_doubt`` when the server begins to look as if it hung, with the seconds in which that is known at
-        the latest, and with 0 when it does not look so any more. ``rounds``: of all groups of the node."""
+        the latest, and with 0 when it does not look so any more; ``on_listens`` when it is seen to listen.
+        ``rounds``: of all groups of the node. ``follows``: whether the server does call by call what another
+        one has done: until it is told that, it waits, and is fit."""
         self._server, self._hooks, self._note = server, hooks, note
         self._verdict = Verdict(on_change, note, lambda: self._restart(failed=True))
         self._sampler = Sampler(ports, addresses)
@@ -102,6 +107,7 @@ class Health:
         self._bound: list[str] = []
         self._readiness = Readiness(hooks, on_known, note)
         self._workers = Workers(on_crash)
+        self._follows, self._on_listens = follows, on_listens
         self._on_bound, self._on_unheard = on_bound, on_unheard
         self._on_doubt, self._doubtful = on_doubt, False
         self._start_within_s, self._on_stuck = start_within_s, on_stuck
@@ -215,9 +221,9 @@ class Health:
         self._server.start(self)
         self._rounds.join(self)
 
-    def restart(self) -> None:
-        """The server's connections are continued nowhere: have it begin anew."""
-        self._restart(failed=False)
+    def restart(self, failed: bool = False) -> None:
+        """The server's connections are continued nowhere: have it begin anew. ``failed``: it was not fit."""
+        self._restart(failed)
 
     def rest(self) -> None:
         """This node does not serve: the server ends, and is fit all the same, if it came up the last time."""
@@ -314,6 +320,9 @@ class Health:
         self._readiness.started()
         self._progress = self._new_progress()
         self._doubt(False)
+        if self._follows():
+            self._readiness.ask()
+            self._verdict.serve(True, Cause.SERVER_DIED, _FOLLOWS)
 
     def server_ended(self, reason: str) -> None:
         """A process is gone."""
@@ -352,8 +361,7 @@ class Health:
         if not self._listening:
             return partial(self._look_for_ports, pids), _LISTEN_POLL_S
         now_s, interval_s = time.monotonic(), self._settings.resources_interval_ms / 1000
-        weighs = now_s >= self._weigh_s
-        if weighs:
+        if weighs := now_s >= self._weigh_s:
             self._weigh_s = (now_s // interval_s + 1) * interval_s
         return partial(self._look, pids, self._progress, weighs), max(_LOOK_LEAST_S, self._hang_s / 4)
 
@@ -366,13 +374,14 @@ class Health:
         return partial(self._conclude_ports, pids, missing, bound(listeners))
 
     def _conclude_ports(self, pids: Sequence[int], missing: str, ports: list[str]) -> None:
-        if pids != self._server.pids or not self._server.complete:
+        if pids != self._server.pids or not self._server.complete or (missing and self._follows()):
             return
         if missing:
             self._verdict.serve(False, Cause.SERVER_DIED, missing)
         else:
             self._listening, self._bound = True, ports
             self._on_bound(ports)
+            self._on_listens()
             if ports:
                 self._note("server-bound", "warning", ports=ports)
             if self._role is not Role.PRIMARY:
@@ -401,7 +410,8 @@ class Health:
             return
         self._workers.watch(set(sample.family) - set(pids))
         finding = progress.judge(sample, time.monotonic())
-        self._doubt(progress.doubtful and self._checks["hang"].action in ("failover", "restart"))
+        acts = self._checks["hang"].action in ("failover", "restart") and not self._follows()
+        self._doubt(progress.doubtful and acts)
         self._conclude_progress(finding)
         calm = finding is None and sample.unread is None and not progress.doubtful
         self._calm = (progress, sample, self._sampler.blind) if calm else None
@@ -417,8 +427,11 @@ class Health:
             self._on_doubt(_DOUBT * self._hang_s if doubtful else 0)
 
     def _conclude_progress(self, finding: Finding | None) -> None:
-        hung = finding if finding is not None and finding.kind != "stalled" else None
-        stalled = finding if finding is not None and finding.kind == "stalled" else None
+        kind = "" if finding is None else finding.kind
+        if kind != "stopped" and self._follows():
+            kind = ""  # it waits for the other one
+        hung = finding if kind not in ("", "stalled") else None
+        stalled = finding if kind == "stalled" else None
         fine = self._sampler.blind or "reads its input"
         self._say("hang", hung.reason if hung else None, fine)
         self._say("stall", stalled.reason if stalled else None, fine)

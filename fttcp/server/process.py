@@ -59,13 +59,16 @@ class Supervisor:
         hooks: Hooks,
         note: Note,
         environment: Mapping[str, str] | None = None,
-        prepare: Callable[[], Awaitable[None]] | None = None,
+        prepare: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
+        through: Sequence[str] = (),
     ) -> None:
         """``environment``: what the servers get beside ours. ``prepare`` is called before the first of them
-        starts, whenever none runs."""
+        starts, whenever none runs: it returns what they get beside that, or raises LaunchError. ``through``:
+        what executes each of them in its own place."""
         self._prepare = prepare
         self._note = note
-        self._environment = environment or {}
+        self._environment, self._prepared = environment or {}, dict[str, str]()
+        self._through = through
         self._commands = [_Command(command, settings) for command in commands]
         self._settings, self._hooks = settings, hooks
         self._record = run_dir / f"{group}.{RECORD}"
@@ -184,14 +187,17 @@ class Supervisor:
         command.planned = command.ending = False
         if not await self._hooks.run("before_start", command=command.text):
             return "the hook before_start failed, so the server was not started (see the event hook-failed)"
-        if self._prepare is not None and not self._rows():
-            await self._prepare()
+        try:
+            if self._prepare is not None and not self._rows():
+                self._prepared = dict(await self._prepare())
+        except LaunchError as error:
+            return str(error)
         if not self._wanted.is_set():
             return "it is to rest"
         number = new_number()
         try:
             self._executor.tell([*self._rows(), (0, 0, number)])  # first: we may be killed at any moment
-            running = launch(command.argv, number, self._environment)
+            running = launch(command.argv, number, {**self._environment, **self._prepared}, self._through)
         except LaunchError as error:
             return str(error)
         try:

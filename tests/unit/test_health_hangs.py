@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,12 @@ def client(port: int) -> socket.socket:
 
 
 def judge(
-    directory: Path, code: str, *arguments: object, settings: HealthSection | None = None, feed: Any
+    directory: Path,
+    code: str,
+    *arguments: object,
+    settings: HealthSection | None = None,
+    follows: Callable[[], bool] = lambda: False,
+    feed: Any,
 ) -> Any:
     """Run a server, let ``feed(server, client)`` do something with it, return what that returns."""
 
@@ -158,7 +164,12 @@ def judge(
         port = free_port()
         command = python(directory, code, port, *arguments)
         async with looked_after(
-            directory, command, port, health=settings or HealthSection(), hang_after_ms=HANG_MS
+            directory,
+            command,
+            port,
+            health=settings or HealthSection(),
+            hang_after_ms=HANG_MS,
+            follows=follows,
         ) as server:
             await until(lambda: server.healthy)
             with await asyncio.to_thread(client, port) as sock:
@@ -199,6 +210,22 @@ def test_a_server_that_can_never_go_on_is_hung(tmp_path: Path, code: str) -> Non
         await until(lambda: server.healthy and server.pid != pid)
 
     judge(tmp_path, code, feed=feed)
+
+
+def test_a_server_that_follows_another_one_is_not_hung_while_it_waits(tmp_path: Path) -> None:
+    """It does nothing before the other one has: by itself again it is judged as any other."""
+    part = list[str]()
+
+    async def feed(server: Watched, sock: socket.socket) -> None:
+        assert server.told("listens")
+        part.append("follower")
+        sock.sendall(b"is anybody there?")
+        await many_looks(server)
+        assert server.healthy and not server.doubts
+        part.clear()
+        await until(lambda: server.failed(Cause.SERVER_HUNG))
+
+    judge(tmp_path, MUTEX, follows=lambda: bool(part), feed=feed)
 
 
 def test_a_hang_is_found_though_the_server_cannot_be_weighed(

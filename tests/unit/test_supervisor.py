@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from fttcp.ownership.model import Cause
 from fttcp.server.aftermath import kill_leftovers
-from fttcp.server.launch import carriers
+from fttcp.server.hooks import Hooks
+from fttcp.server.launch import LaunchError, carriers
 from fttcp.server.process import Supervisor
 from fttcp.server.procfs import process_stat, processes, session_members
 from fttcp.server.settings import HealthSection, HooksSection, ProbeSection, RestartSection
@@ -70,6 +72,70 @@ def test_a_server_that_rests_is_fit_and_starts_when_it_is_woken(tmp_path: Path) 
                 await until(lambda: not server.state["pids"])
                 assert not session_members(pid)
                 assert server.healthy and not server.changes and not server.told("server-given-up")
+
+    asyncio.run(body())
+
+
+def test_a_server_that_follows_is_fit_before_it_listens(tmp_path: Path) -> None:
+    """It comes to that with the other one's calls. By itself it is fit when it listens."""
+
+    async def body() -> None:
+        port, follows = free_port(), ["follower"]
+        async with looked_after(
+            tmp_path, "sleep 1000", port, health=HealthSection(), follows=lambda: bool(follows)
+        ) as server:
+            await until(lambda: server.healthy)
+            assert server.health is not None
+            looked = asyncio.get_running_loop().time()
+            await until(lambda: asyncio.get_running_loop().time() > looked + 0.1)
+            assert server.healthy and not server.told("listens")
+            follows.clear()
+            await until(lambda: not server.healthy)
+            server.health.restart(failed=True)
+            await until(lambda: server.state["restarts"] == 1)
+
+    asyncio.run(body())
+
+
+def test_the_prepared_environment_is_that_of_the_next_start(tmp_path: Path) -> None:
+    """And a start that cannot be prepared is tried again as the restart policy says, and tells why."""
+
+    async def body() -> None:
+        told, lives = Watched(), list[str]()
+        out = tmp_path / "out"
+
+        async def prepare() -> dict[str, str]:
+            lives.append(str(len(lives)))
+            if len(lives) == 1:
+                raise LaunchError("no room for its log")
+            return {"LIFE": lives[-1]}
+
+        class Listener:
+            downs: ClassVar[list[str]] = []
+
+            def server_started(self) -> None: ...
+
+            def server_ended(self, reason: str) -> None: ...
+
+            def server_down(self, reason: str, final: bool) -> None:
+                self.downs.append(reason)
+
+        script = tmp_path / "life.sh"
+        script.write_text(f"#!/bin/sh\necho $LIFE $(uname -m) >> {out}\nexec sleep 1000\n")
+        script.chmod(0o755)
+        hooks = Hooks(HooksSection(), {}, told.note)
+        servers = Supervisor(
+            "web", [str(script)], RestartSection(delay_ms=0), tmp_path, hooks, told.note,
+            prepare=prepare, through=("setarch", "linux32"),
+        )  # fmt: skip
+        servers.start(Listener())
+        await until(lambda: out.exists() and out.read_text().count("\n") == 1)
+        assert Listener.downs == ["no room for its log"]
+        servers.restart(failed=False)
+        await until(lambda: out.read_text().count("\n") == 2)
+        await servers.stop()
+        assert [line.split()[0] for line in out.read_text().splitlines()] == ["1", "2"]
+        assert {line.split()[1] for line in out.read_text().splitlines()} == {"i686"}, "executed through it"
 
     asyncio.run(body())
 

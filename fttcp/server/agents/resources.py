@@ -147,7 +147,7 @@ class Resources:
         self._judge()
         self._task = self._loop.create_task(self._live())
 
-    def restart(self) -> None:
+    def restart(self, failed: bool = False) -> None:
         """Nothing: no connection is continued anywhere."""
 
     def rest(self) -> None:
