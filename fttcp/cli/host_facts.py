@@ -202,8 +202,9 @@ def _programs(config: Config) -> Iterator[Program]:
 
 def _followed(group: GroupSection) -> Iterator[Followed]:
     """The servers of a group, and what is in the way of their lock step."""
+    by_calls = group.lockstep == "calls"
     for line in group.all_commands:
-        yield Followed(f"{group.name}: {shlex.split(line)[0]}", tuple(obstacles(line)))
+        yield Followed(f"{group.name}: {shlex.split(line)[0]}", tuple(obstacles(line, by_calls)))
     if group.unit is not None:
         shown, _ = asked(["systemctl", "show", "--property=ExecStart", "--", group.unit])
         for path in re.findall(r"\bpath=(\S+) ;", shown):

@@ -20,6 +20,7 @@ from fttcp.config.addressing import (
 )
 from fttcp.config.arbiter import ARBITER_CHECKS
 from fttcp.config.health_checks import check_command, check_health, check_reference
+from fttcp.config.lockstep import check_lockstep
 from fttcp.config.node_checks import (
     MAC,
     check_followed_clock,
@@ -99,7 +100,7 @@ def _checks(config: Config, errors: list[str], in_short: bool) -> Iterator[Calla
             _check_timing,
             _check_state,
             _check_order,
-            _check_lockstep,
+            check_lockstep,
             check_standby,
             _check_renewal,
             _check_spool,
@@ -137,20 +138,6 @@ def _check_order(group: GroupSection, here: str, errors: list[str]) -> None:
         )
 
 
-def _check_lockstep(group: GroupSection, here: str, errors: list[str]) -> None:
-    """What is encrypted must be the same on both nodes to the last byte, or it must not leave."""
-    if group.opens_bind and (group.lockstep == "off" or not group.opens):
-        errors.append(f"{here}.opens_bind: it needs {here}.opens, and {here}.lockstep, whose library binds")
-    if group.lockstep == "off":
-        return
-    needed = {"compare": True, "unverified": "reset"}
-    errors += [
-        f'{here}.{key}: {value!r} does not go with {here}.lockstep (allowed: {needed[key]!r}, or "off" there)'
-        for key in needed
-        if (value := getattr(group, key)) != needed[key]
-    ]
-
-
 def _check_renewal(group: GroupSection, here: str, errors: list[str]) -> None:
     """A history is one order of everything that a server is told."""
     if group.renew != "history":
@@ -161,11 +148,12 @@ def _check_renewal(group: GroupSection, here: str, errors: list[str]) -> None:
             f'{here}.renew: "history" is one of TCP connections, and {here}.ports has {", ".join(udp)} '
             '(allowed: "connections", "none"; or the UDP ports in a group of their own)'
         )
-    needed = {"workers": 1, "lockstep": "off"}
+    fitting = {"workers": (1,), "lockstep": ("off", "calls")}
     errors += [
-        f'{here}.{key}: {value!r} does not go with {here}.renew = "history" (allowed: {needed[key]!r})'
-        for key in needed
-        if (value := getattr(group, key)) != needed[key]
+        f'{here}.{key}: {value!r} does not go with {here}.renew = "history" '
+        f"(allowed: {', '.join(map(repr, allowed))})"
+        for key, allowed in fitting.items()
+        if (value := getattr(group, key)) not in allowed
     ]
 
 

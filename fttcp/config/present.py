@@ -89,7 +89,7 @@ def _servers(group: GroupSection, here: str) -> Iterator[tuple[str, str]]:
 def _not_followed(group: GroupSection, here: str) -> Iterator[str]:
     """Yield why the servers that a group starts cannot be kept in lock step at all."""
     for key, line in _servers(group, here):
-        for obstacle in obstacles(line):
+        for obstacle in obstacles(line, group.lockstep == "calls"):
             if obstacle.fatal:
                 yield f"{key}: lockstep: {obstacle.why}: {obstacle.todo}"
 

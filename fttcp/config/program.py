@@ -56,13 +56,14 @@ _WITHOUT = 'lockstep = "off", or another program'
 _PROBE = "find out: fttcp probe-server"
 
 
-def obstacles(command: str) -> list[Obstacle]:
+def obstacles(command: str, by_calls: bool = False) -> list[Obstacle]:
     """What is in the way of lock step for the server that this command line starts; what cannot be told from
-    it (a shell's pipe, a program that is not there) is no obstacle."""
-    return list(_of_words(shlex.split(command), _DEPTH))
+    it (a shell's pipe, a program that is not there) is no obstacle. ``by_calls``: it follows calls of the C
+    library (`lockstep = "calls"`), whoever makes them."""
+    return list(_of_words(shlex.split(command), _DEPTH, by_calls))
 
 
-def _of_words(words: Sequence[str], depth: int) -> Iterator[Obstacle]:
+def _of_words(words: Sequence[str], depth: int, by_calls: bool) -> Iterator[Obstacle]:
     """Look at what `words` start, through those that only start something else."""
     name = Path(words[0]).name if words else ""
     if depth == 0 or not name:
@@ -71,15 +72,15 @@ def _of_words(words: Sequence[str], depth: int) -> Iterator[Obstacle]:
         rest, emptied = _behind(name, words[1:])
         if emptied:
             yield Obstacle("env -i takes the library out of the server's environment", "leave -i out")
-        yield from _of_words(rest, depth - 1)
+        yield from _of_words(rest, depth - 1, by_calls)
         return
     if name in _SHELLS and len(words) == 3 and words[1] == "-c":
         if not _SHELL_SIGNS & set(words[2]):
-            yield from _of_words(_split(words[2]), depth - 1)
+            yield from _of_words(_split(words[2]), depth - 1, by_calls)
         return
     found = shutil.which(words[0])
     if found is not None:
-        yield from _of_file(Path(found), depth)
+        yield from _of_file(Path(found), depth, by_calls)
 
 
 def _split(text: str) -> list[str]:
@@ -100,7 +101,7 @@ def _behind(name: str, words: Sequence[str]) -> tuple[Sequence[str], bool]:
     return words, emptied
 
 
-def _of_file(path: Path, depth: int) -> Iterator[Obstacle]:
+def _of_file(path: Path, depth: int, by_calls: bool) -> Iterator[Obstacle]:
     try:
         with path.open("rb") as file:
             first = file.readline(256)
@@ -109,12 +110,12 @@ def _of_file(path: Path, depth: int) -> Iterator[Obstacle]:
         return
     if first.startswith(b"#!"):
         interpreter = _split(first[2:].decode(errors="replace"))
-        yield from _of_words([word for word in interpreter if word != "-S"], depth - 1)
+        yield from _of_words([word for word in interpreter if word != "-S"], depth - 1, by_calls)
         return
     yield from _changes_user(path)
     try:
         with Elf(path) as elf:
-            yield from _of_elf(elf)
+            yield from _of_elf(elf, by_calls)
     except ElfError as error:
         yield Obstacle(str(error), _PROBE, fatal=False)
 
@@ -142,7 +143,7 @@ def _has_capabilities(path: Path) -> bool:
         raise
 
 
-def _of_elf(elf: Elf) -> Iterator[Obstacle]:
+def _of_elf(elf: Elf, by_calls: bool) -> Iterator[Obstacle]:
     path = elf.path
     with own() as ours:
         if elf.form != ours.form:
@@ -159,11 +160,15 @@ def _of_elf(elf: Elf) -> Iterator[Obstacle]:
         why = f"{path} has another C library (its loader is {elf.interpreter}, not {ours_loader})"
         yield Obstacle(why, _WITHOUT)
         return
-    yield from _of_randomness(elf)
+    if not by_calls:
+        yield from _of_randomness(elf)
+    if elf.runs(_DRAWS_FROM_PROCESSOR):
+        why = f"{path} seems to draw random numbers from the processor (RDRAND)"
+        yield Obstacle(why, f"switch that off if it has a setting for it; {_PROBE}", fatal=False)
 
 
 def _of_randomness(elf: Elf) -> Iterator[Obstacle]:
-    """Numbers that do not come through calls which the library answers."""
+    """Random numbers for TLS that do not come through calls which the library answers by connection."""
     path = elf.path
     library = next((name for name in elf.needed if name.startswith("libcrypto.so")), "")
     if library:
@@ -182,9 +187,6 @@ def _of_randomness(elf: Elf) -> Iterator[Obstacle]:
         if name.startswith(_OTHER_TLS):
             why = f"{path} uses {name}, whose random numbers are one stream for all connections"
             yield Obstacle(why, f"a build that uses OpenSSL, if it ends TLS; {_PROBE}", fatal=False)
-    if elf.runs(_DRAWS_FROM_PROCESSOR):
-        why = f"{path} seems to draw random numbers from the processor (RDRAND)"
-        yield Obstacle(why, f"switch that off if it has a setting for it; {_PROBE}", fatal=False)
 
 
 def _of_gnutls(name: str, program: Elf) -> Iterator[Obstacle]:

@@ -202,6 +202,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     renew_spool_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 42)] = 4 << 30
     history_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 38)] = 256 << 20
     history_file_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 1 << 30
+    calls_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 36)] = 64 << 20
     queue_maxlen: Annotated[int, Meta(ge=64, le=1_000_000)] = 65536
 
 
@@ -270,7 +271,7 @@ class GroupSection(Struct, frozen=True, forbid_unknown_fields=True):
     state: Literal["none", "files", "memory"] = "none"
     unverified: Literal["reset", "continue"] = "reset"
     order: Literal["flow", "service"] = "flow"
-    lockstep: Literal["off", "connection"] = "off"
+    lockstep: Literal["off", "connection", "calls"] = "off"
     renew: Literal["connections", "history", "none"] = "connections"
     standby: Literal["hot", "warm", "cold"] = "hot"
     checkpoint_every_s: Annotated[int, Meta(ge=1, le=86_400)] = 300

@@ -146,7 +146,7 @@ def test_a_good_file_with_its_defaults(tmp_path: Path) -> None:
             'standby = "cold"\nrenew = "none"',
             "group[0].renew: 'none' does not go with group[0].standby 'cold' (allowed: 'connections')",
         ),
-        ('lockstep = "calls"', "group[0].lockstep"),
+        ('lockstep = "all"', "group[0].lockstep"),
         ('history_dir = "/x"\nrenew = "none"', "group[0].history_dir needs group[0].renew"),
         ('history_dir = "x"', "group[0].history_dir"),
         ('renew_spool_dir = "x"', "group[0].renew_spool_dir"),
