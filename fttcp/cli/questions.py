@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fttcp.cli.calls import lines as calls_lines
 from fttcp.cli.client import (
     ask,
     complete_group,
@@ -138,6 +139,8 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     lines += _history_lines(group.get("recording"))
     if "lockstep" in group:
         lines += [f"  {line}" for line in lockstep_lines(group["lockstep"])]
+    if "calls" in group:
+        lines += [f"  {line}" for line in calls_lines(group["calls"])]
     for takeover in group["takeovers"][-3:]:
         lines.append(f"  takeover     {takeover_line(takeover)}")
     return lines

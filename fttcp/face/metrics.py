@@ -169,6 +169,10 @@ def _of_engine(rows: Rows) -> Rows:
     return lambda group: rows(group) if "flows" in group else []
 
 
+def _in_step(calls: Status) -> bool:
+    return bool(calls["in_step"]) or calls["state"] == "caught-up"
+
+
 def _last_takeover(group: Status) -> list[Row]:
     last = group["takeovers"][-1] if group["takeovers"] else {}
     steps = ("detected", "gate", "announced", "done")
@@ -405,6 +409,12 @@ _GAUGES: Table = (
                 (("backup",), bool(group["stored"]["behind"])),
             ]
         ),
+    ),
+    (
+        "calls_in_step",
+        "1 while another server follows this one by its calls, or this one has caught up with the primary's",
+        (),
+        lambda group: [((), _in_step(group["calls"]))] if "calls" in group else [],
     ),
     (
         "flow_memory_bytes",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fttcp.arbiter.base import ArbiterClient
+from fttcp.group.calls import Calls
 from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.claims import Claims
 from fttcp.group.clients import Clients
@@ -48,7 +49,7 @@ from fttcp.network.ground import Ground
 from fttcp.network.owner import Standing
 from fttcp.ownership import commands as do
 from fttcp.ownership import events as ev
-from fttcp.ownership.model import Phase, Refusal, Role, Settings
+from fttcp.ownership.model import NS_PER_MS, Phase, Refusal, Role, Settings
 from fttcp.ownership.pair import NEVER_NS, PairMachine
 from fttcp.ownership.versions import common
 from fttcp.planes.base import Engine, EngineEvent, EngineSettings, EventKind, HistoryFailure
@@ -111,11 +112,10 @@ class GroupRuntime:
         self.ground: Ground | None = None
         """How all else stood that this group relies on."""
         self.finished = asyncio.Event()
-        self._history = history
         self._ownership = Ownership(
             arbiter, self.name, keep_epoch, self._answered, self.fail, self.readiness, self.note
         )
-        self._on_lapse = on_lapse
+        self._history, self._on_lapse = history, on_lapse
         self._loop = asyncio.get_running_loop()
         self.common = common or Common()
         self._timer: asyncio.TimerHandle | None = None
@@ -130,6 +130,7 @@ class GroupRuntime:
             lambda: 0 if self.mirror is None else self.mirror.number,
             lambda: None if self.clocks is None else self.clocks.word,
         )
+        self.calls = Calls(self, self._hearing, self._saying)
         self.stored = StoredReplies(machine, engine, self._hearing, self._saying, self.readiness, self.note)
         self.mirror = None if probe is None or keys is None else self._mirror_test(probe, keys)
         self._commits = ChannelWatch()
@@ -171,7 +172,7 @@ class GroupRuntime:
         self.common.together.leave(self.engine)
         self._ownership.close()
         self._loop.remove_reader(self.engine.event_fd())
-        for part in (self.mirror, self.recorder, self.checkpoints):
+        for part in (self.mirror, self.recorder, self.checkpoints, self.calls):
             if part is not None:
                 part.close()
         self.engine.close()
@@ -193,6 +194,7 @@ class GroupRuntime:
     def use(self, settings: EngineSettings, learning: bool) -> None:
         """Go by these settings of the engine; ``learning``: with an adaptive detector."""
         self.end_grace_ns = settings.end_grace_ns
+        self.calls.patience_ms = settings.detach_after_ns // NS_PER_MS
         self.stored.use(settings.stored)
         if settings.stored is not None:  # the engine tells before its start that it has read what is stored
             self._loop.add_reader(self.engine.event_fd(), self._drain)
@@ -410,10 +412,9 @@ class GroupRuntime:
             return
         if self.machine.arbitration.goal is None:
             self._ownership.forget_refusal()
-        if self.mirror is not None:
-            self.mirror.look()
-        if self.checkpoints is not None:
-            self.checkpoints.look()
+        for part in (self.mirror, self.checkpoints):
+            if part is not None:
+                part.look()
         server, answers = self.server, self._ownership.describe().get("reachable")
         reason, lacks = ("not started", "") if server is None else (server.reason, server.lacks)
         now_ns = clock.now_ns()
@@ -423,6 +424,7 @@ class GroupRuntime:
         self.readiness.hold("settings", differences(self.machine))
         self.readiness.hold("claims", self._claims.settle(), told=False)
         self.stored.look()
+        self.calls.look()
 
     @property
     def fenced(self) -> bool:
@@ -455,12 +457,10 @@ class GroupRuntime:
             "checkpoint": None if self.checkpoints is None else self.checkpoints.shown(),
             "keys": keys_shown(self._saying.key_ids(), machine.view.named, self._hearing.aside),
         }
-        if server is not None:
-            base["server"] = server.shown()
+        base |= self.calls.shown() | ({} if server is None else {"server": server.shown()})
         if not self._closed:
             base |= engine_shown(self.engine, peer.index)
-        if self.recorder is not None:
-            base["recording"] = self.recorder.shown()
+        base |= {} if self.recorder is None else {"recording": self.recorder.shown()}
         return base | {"ready": is_ready(base)}
 
     def links_up(self, name: str) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fttcp.group.calls import Calls
 from fttcp.group.claims import Claims
 from fttcp.group.common import Common
 from fttcp.group.engine_events import described
@@ -61,6 +62,7 @@ class Told(Protocol):
     server: Caretaker | None
     serving: Serving
     stored: StoredReplies
+    calls: Calls
     finished: asyncio.Event
 
     def note(self, kind: str, level: str = "info", **fields: Any) -> None: ...
@@ -193,6 +195,9 @@ class Late:
         if event.kind is EventKind.MAC_CHANGED:
             self._claims.moved(event)
             group.publish()
+            return
+        if event.kind is EventKind.CALLS:
+            group.calls.take(event)
             return
         step = self._takeovers.note(event)
         if event.kind is EventKind.MIRROR_SEEN or (event.kind is EventKind.ANNOUNCED and not step):

@@ -53,8 +53,8 @@ class LockstepError(OSError):
 
 
 def place(config: Config, section: GroupSection) -> Path | None:
-    """Return where the file of a group is; None if its servers are not kept in step."""
-    return None if section.lockstep == "off" else config.run_dir / f"{section.name}{_SUFFIX}"
+    """Return where the file of a group is; None if its servers do not draw in step."""
+    return config.run_dir / f"{section.name}{_SUFFIX}" if section.lockstep == "connection" else None
 
 
 def environment(file: Path, of: Mapping[str, str] = os.environ) -> dict[str, str]:

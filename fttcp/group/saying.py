@@ -31,6 +31,8 @@ class Saying:
         """Of the node."""
         self.stored_behind = False
         """The backup has not stored all replies that this primary has."""
+        self.leads = False
+        """This node's server leads, and all its calls are known."""
         self._said: Body | None = None
         self._granted = 0
         self.closed = False
@@ -45,7 +47,7 @@ class Saying:
         if self._said is not None and not self.closed:
             aside = codec.Aside(
                 *(self.key_ids(), self._mac(), self.service_mac, self._probe(), self._clock(), self.adapters),
-                self.stored_behind,
+                *(self.stored_behind, self.leads),
             )
             self._engine.publish(codec.encode(self._said, aside), self._granted)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from fttcp.config import Config, GroupSection
-from fttcp.group import lockstep
+from fttcp.group import calls, lockstep
 from fttcp.group.checkpoints import Checkpoints
 from fttcp.group.group import GroupRuntime
 from fttcp.group.readiness import Hinders, Reason
@@ -52,7 +53,9 @@ def _health(config: Config, section: GroupSection, group: GroupRuntime, hooks: H
         group.checkpoints = Checkpoints(group, hooks, grace_s)
     server: Server
     if section.all_commands:
-        file = lockstep.place(config, section)
+        file, log = lockstep.place(config, section), calls.place(config, section)
+        if log is not None:
+            group.calls.use(log)
         server = Supervisor(
             section.name,
             section.all_commands,
@@ -61,7 +64,8 @@ def _health(config: Config, section: GroupSection, group: GroupRuntime, hooks: H
             hooks,
             group.note,
             {} if file is None else lockstep.environment(file),
-            None if group.recorder is None else group.recorder.before_start,
+            partial(_before_start, group),
+            () if log is None else calls.THROUGH,
         )
     else:
         find = pid_of_unit(section.unit) if section.unit else pid_in_file(Path(section.pid_file or ""))
@@ -84,7 +88,16 @@ def _health(config: Config, section: GroupSection, group: GroupRuntime, hooks: H
         group.serving.stuck,
         group.serving.doubted,
         group.common.rounds,
+        lambda: group.calls.follows,
+        group.calls.listens,
     )
+
+
+async def _before_start(group: GroupRuntime) -> Mapping[str, str]:
+    """A server is about to start: what is to be kept of it begins anew. Raises LaunchError."""
+    if group.recorder is not None:
+        await group.recorder.before_start()
+    return await group.calls.begin()
 
 
 def _bound(ports: Sequence[str]) -> list[Reason]:

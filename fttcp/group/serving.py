@@ -154,15 +154,16 @@ class Serving:
             finally:
                 self._restarting = False
 
-    def restart(self) -> None:
-        """Start the server afresh, or, of a cold group, end it."""
+    def restart(self, failed: bool = False) -> None:
+        """Start the server afresh, or, of a cold group, end it. ``failed``: it was not fit."""
         group = self._group
         if self._restoring is not None:
             self._restoring.cancel()
         if group.server is not None:
             self._restarting = True
             try:
-                self.rest() if group.machine.settings.cold or self._ends else group.server.restart()
+                ends = group.machine.settings.cold or self._ends
+                self.rest() if ends else group.server.restart(failed)
             finally:
                 self._restarting = False
         if self._healthy and not self.shed:  # it was left as it is

@@ -144,8 +144,7 @@ def service_mac(config: Config, group: GroupSection) -> bytes:
 def engine_settings(
     config: Config, group: GroupSection, secrets: Secrets, adapter: str = ""
 ) -> EngineSettings:
-    """Return what the engine of a group needs to know; ``adapter``: where the service addresses are now, if
-    not at `service_interface`."""
+    """Return what a group's engine needs to know; ``adapter``: the `service_interface` of this moment."""
     node, timing, limits, whole = config.node, group.timing, group.limits, group.renew == "history"
     adapter = adapter or node.service_interface
     return EngineSettings(
@@ -204,6 +203,7 @@ def engine_settings(
         continue_unverified=group.unverified == "continue",
         order_service=group.order == "service",
         lockstep=str(lockstep.place(config, group) or ""),
+        calls_log=limits.calls_bytes if group.lockstep == "calls" else 0,
         stored=stored_settings(config, group),
         service_iss=group.experiment.service_iss,
         service_ts=group.experiment.service_ts,

@@ -21,7 +21,7 @@ from fttcp.arbiter.base import ArbiterClient, ArbiterError
 from fttcp.config import Config, ConfigError, GroupSection, load_to_run
 from fttcp.face.control import RequestError
 from fttcp.face.frontend import Frontend
-from fttcp.group import lockstep
+from fttcp.group import calls, lockstep
 from fttcp.group.common import Common
 from fttcp.group.epochs import EpochFile
 from fttcp.group.group import GroupRuntime
@@ -167,6 +167,7 @@ class Node:
             lambda: self._config, self._liveness, self._history
         )
         await asyncio.to_thread(lockstep.remove_others, self._config)
+        await asyncio.to_thread(calls.remove_left, self._config)
         for section in self._config.group:
             await self._prepare(section, self._secrets)
         await self._frontend.start()

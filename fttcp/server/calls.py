@@ -50,7 +50,7 @@ def make(file: Path, patience_ms: int = 5000, families: int = ALL, ring_size: in
     try:
         with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "r+b") as new:
             new.write(_HEAD.pack(_MAGIC, ring_size, families, patience_ms, 0, 0, 0))
-            new.truncate(2 * _PAGE + RINGS * ring_size)
+            os.posix_fallocate(new.fileno(), 0, 2 * _PAGE + RINGS * ring_size)  # later nobody can say why not
     except OSError as error:
         raise CallsError(f"lockstep: {file}: {error.strerror}") from error
 
@@ -107,15 +107,20 @@ def shown(file: Path) -> dict[str, Any]:
 
 def _broken(page: bytes) -> dict[str, Any]:
     why, made, said, pid, thread, number, _, _, program = _BREAK.unpack_from(page, _HEAD.size)
+    name = program.rstrip(b"\0").decode(errors="replace")
+    return {"program": name} | broken(why, made, said, pid, thread, number)
+
+
+def broken(why: int, made: int, said: int, pid: int, thread: int, number: int) -> dict[str, Any]:
+    """Return the numbers of a struct ftt_calls_break in words."""
     names = dict(enumerate(_names()))
     return {
-        "why": _WHY[why if why in _WHY else CallsEnd.DAMAGED],
+        "why": next((text for end, text in _WHY.items() if end == why), _WHY[CallsEnd.DAMAGED]),
         "call": names.get(made, str(made)),
         "leader_call": names.get(said, str(said)),
-        "program": program.rstrip(b"\0").decode(errors="replace"),
         "pid": pid,
         "thread": thread,
-        "number": number,
+        "nth": number,
     }
 
 
@@ -124,6 +129,6 @@ def sentence(told: Mapping[str, Any]) -> str:
     broken = told["broken"]
     if broken is None:
         return f"{told['calls']} calls of {told['threads']} threads, {told['bytes']} bytes of log"
-    where = f"{broken['call']} (thread {broken['thread']}, call {broken['number']}) by {broken['program']}"
+    where = f"{broken['call']} (thread {broken['thread']}, call {broken['nth']}) by {broken['program']}"
     other = f"; the leader's call was {broken['leader_call']}" if broken["leader_call"] != "none" else ""
     return f"broken at {where}: {broken['why']}{other}"

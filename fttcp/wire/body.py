@@ -81,6 +81,8 @@ class Aside:
     """In their order; () from a node that has one only."""
     stored_behind: bool = False
     """The sender's backup has not stored all replies that the sender has."""
+    leads: bool = False
+    """The sender's server leads another one by its calls, and all of these are known."""
 
 
 def encode(body: Body, aside: Aside = Aside()) -> bytes:
@@ -133,6 +135,8 @@ def encode(body: Body, aside: Aside = Aside()) -> bytes:
         fields["wc"] = [aside.clock.wall_ahead_ns, *chain.from_iterable(aside.clock.delays_ns.items())]
     if aside.stored_behind:
         fields["sb"] = True
+    if aside.leads:
+        fields["ld"] = True
     if aside.adapters:
         fields["ad"] = {one.name: one.used | one.carrier << 1 | one.reference << 2 for one in aside.adapters}
     try:
@@ -225,6 +229,7 @@ def aside_of(raw: Fields) -> Aside:
         clock=_clock(raw["wc"]) if "wc" in raw else None,
         adapters=_adapters(raw["ad"]) if "ad" in raw else (),
         stored_behind=_flag(raw, "sb") if "sb" in raw else False,
+        leads=_flag(raw, "ld") if "ld" in raw else False,
     )
 
 

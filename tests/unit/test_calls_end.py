@@ -41,7 +41,7 @@ def test_a_call_that_differs_is_named(clock: str, tmp_path: Path) -> None:
     broken = copies.told["broken"]
     assert broken["why"] == "another call than the leader's"
     assert (broken["call"], broken["leader_call"]) == ("getrandom", "clock_gettime")
-    assert (broken["program"], broken["thread"], broken["number"]) == ("chance", 0, 1)
+    assert (broken["program"], broken["thread"], broken["nth"]) == ("chance", 0, 1)
     assert calls.sentence(copies.told).startswith(
         "broken at getrandom (thread 0, call 1) by chance: another call"
     )

@@ -50,7 +50,9 @@ def test_two_groups_get_in_step_and_the_backup_grants() -> None:
         assert beta_engine.grant_to == 1 and alpha_engine.grant_to == 0
         assert alpha_engine.session == beta_engine.session != 0
         assert alpha.status()["synced"] and beta.status()["role"] == "backup"
-        assert alpha.status().keys() | {"lockstep", "server"} == of_status()["field of a group"].keys()
+        assert (
+            alpha.status().keys() | {"calls", "lockstep", "server"} == of_status()["field of a group"].keys()
+        )
 
     run(test)
 
@@ -132,7 +134,7 @@ class Pids:
     def role_changed(self, role: Role, epoch: int, cause: Cause) -> None:
         """Nothing depends on it here."""
 
-    def restart(self) -> None:
+    def restart(self, failed: bool = False) -> None:
         """Nor on that."""
 
 
@@ -236,7 +238,7 @@ def test_a_restart_of_the_server_by_us_is_no_death() -> None:
         def role_changed(self, role: Role, epoch: int, cause: Cause) -> None:
             self.roles.append((role, cause))
 
-        def restart(self) -> None:
+        def restart(self, failed: bool = False) -> None:
             self.group.serving.changed(False, Cause.SERVER_DIED, "restarted")
 
     async def test(alpha: Any, alpha_engine: FakeEngine, beta: Any, beta_engine: FakeEngine) -> None:

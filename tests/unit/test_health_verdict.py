@@ -28,7 +28,7 @@ class Told:
         self.changes.append((healthy, cause, reason))
         self.serves = serves
 
-    def restart(self) -> None:
+    def restart(self, failed: bool = False) -> None:
         self.restarts += 1
 
     def add(self, name: str, kind: str, action: str) -> Check:

@@ -38,7 +38,7 @@ class Server:
         self.resting = False
         self.did.append("wake")
 
-    def restart(self) -> None:
+    def restart(self, failed: bool = False) -> None:
         self.did.append("restart")
 
 
