@@ -123,11 +123,12 @@ enum ftt_drained ftt_drain(struct ftt_drain *d, uint64_t held, const struct ftt_
 
 const uint8_t *ftt_drain_frames(const struct ftt_drain *d, uint64_t at, uint32_t most, uint32_t *len)
 {
-	uint64_t begin = d->begin;
+	bool new = d->last && at >= d->end - d->last->len; /* as nearly always: no walk over all that is kept */
+	uint64_t begin = new ? d->end - d->last->len : d->begin;
 	struct ftt_calls_frame f;
 
 	*len = 0;
-	for (const struct ftt_drain_part *p = d->first; p && at >= begin; begin += p->len, p = p->next) {
+	for (const struct ftt_drain_part *p = new ? d->last : d->first; p && at >= begin; begin += p->len, p = p->next) {
 		const uint8_t *from = p->bytes + (at - begin);
 
 		if (at - begin >= p->len)

@@ -132,8 +132,12 @@ static void undone(struct ftt_worker *w, enum ftt_unrenewable why, enum ftt_reas
 	give_up(w, ftt_unrenewable((uint8_t)why) ? FTT_NOT_IN_TIME : why, now_ns);
 	for (struct ftt_tcp *c = ftt_table_next(&w->table, NULL), *next; c; c = next) {
 		next = ftt_table_next(&w->table, c);
-		if (!c->closed && (c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING))
+		if (!c->closed && c->flow.protection == FTT_NEW) { /* its handshake is under way */
+			ftt_flow_unprotect(&c->flow, (uint8_t)reason);
+			ftt_table_update(&w->table, c, w->mode);
+		} else if (!c->closed && (c->flow.protection == FTT_PROTECTED || c->flow.protection == FTT_OPENING)) {
 			ftt_tcp_act(w, c, ftt_flow_detach(&c->flow, (uint8_t)reason, now_ns), now_ns);
+		}
 	}
 }
 
