@@ -55,6 +55,7 @@ def test_a_child_keeps_its_number(tmp_path: Path) -> None:
 r, w = os.pipe()
 child = os.fork()
 if not child:
+    os.close(w)
     os.read(r, 1)
     os._exit(3)
 own = os.getpid()
