@@ -28,7 +28,7 @@ struct ftt_calls {
 	bool listens;           /* backup: it can be given what clients have sent */
 	bool broken, theirs, alone; /* the log is broken here; the break that we know of is the partner's */
 	struct ftt_calls_broke broke;
-	struct ftt_list waiting; /* flows whose output waits for the backup, by the place of the log that they wait for */
+	struct ftt_list waiting; /* the first output of each flow that waits for the backup, by the place of the log that they wait for */
 	uint64_t waits, waited_ns; /* outputs that have; and for how long, together */
 	bool history; /* of this pairing it may be told */
 	bool push;    /* something is to leave at once */
@@ -101,18 +101,19 @@ static inline bool ftt_calls_moves(const struct ftt_worker *w)
 }
 
 /* Primary: output of the flow waits for the backup to hold what is in the log. */
-static inline void ftt_calls_wait(struct ftt_worker *w, struct ftt_tcp *c)
+static inline void ftt_calls_wait(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_held *h)
 {
-	if (w->calls && !c->calls_order.next)
-		ftt_list_add(&c->calls_order, w->calls->waiting.prev);
+	h->of = c;
+	if (w->calls && !h->calls_order.next)
+		ftt_list_add(&h->calls_order, w->calls->waiting.prev);
 }
 
 /* ... it does not any more. */
-static inline void ftt_calls_go_on(struct ftt_tcp *c)
+static inline void ftt_calls_go_on(struct ftt_held *h)
 {
-	if (c->calls_order.next)
-		ftt_list_remove(&c->calls_order);
-	c->calls_order.next = NULL;
+	if (h->calls_order.next)
+		ftt_list_remove(&h->calls_order);
+	h->calls_order.next = NULL;
 }
 
 #endif

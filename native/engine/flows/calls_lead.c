@@ -23,13 +23,15 @@ static void tell_break(struct ftt_worker *w)
 static void release(struct ftt_worker *w, uint64_t now_ns)
 {
 	struct ftt_calls *c = w->calls;
+	struct ftt_tcp *flow;
 
 	while (!ftt_list_empty(&c->waiting)) {
-		struct ftt_tcp *flow = FTT_ENTRY(c->waiting.next, struct ftt_tcp, calls_order);
+		struct ftt_held *h = FTT_ENTRY(c->waiting.next, struct ftt_held, calls_order);
 
-		if (c->attached && flow->held && seq_gt(flow->held->after.calls, (uint32_t)c->held))
+		if (c->attached && seq_gt(h->after.calls, (uint32_t)c->held))
 			return;
-		ftt_calls_go_on(flow);
+		flow = h->of;
+		ftt_calls_go_on(h);
 		ftt_tcp_act(w, flow, ftt_tcp_release(w, flow, now_ns), now_ns);
 	}
 }

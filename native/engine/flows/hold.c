@@ -196,7 +196,7 @@ static uint32_t release_unheld(struct ftt_worker *w, struct ftt_tcp *c, uint64_t
 
 static void wait_for_calls(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_held *h)
 {
-	ftt_calls_wait(w, c);
+	ftt_calls_wait(w, c, h);
 	w->calls->waits += !h->calls;
 	h->calls = true;
 }
@@ -257,8 +257,7 @@ static void unlink_held(struct ftt_worker *w, struct ftt_tcp *c, struct ftt_held
 		w->lag_ns[w->n_lag++ % FTT_LAG_SAMPLES] = now_ns - h->since_ns;
 	if (h->calls && w->calls)
 		w->calls->waited_ns += now_ns - h->since_ns;
-	if (!c->held)
-		ftt_calls_go_on(c);
+	ftt_calls_go_on(h);
 	ftt_flow_holds(&c->flow, c->held ? c->held->since_ns : 0);
 	h->next = w->spent; /* its bytes may be part of a verdict that is not sent yet */
 	w->spent = h;

@@ -23,6 +23,8 @@ struct ftt_held {
 	bool csum_ready;
 	uint8_t wait; /* enum ftt_wait, when the gate was asked last */
 	bool calls;   /* it was that for the backup to hold our server's calls */
+	struct ftt_list calls_order; /* those that wait for that: calls.h */
+	struct ftt_tcp *of;          /* ... of which it is the first */
 	struct ftt_seg seg;
 	struct ftt_places after; /* a server's: what it depends on, see gate.h */
 	struct ftt_pkt pkt;
@@ -39,7 +41,6 @@ struct ftt_tcp {
 	struct ftt_list order;                 /* flows of the same age, the most recently active one first */
 	struct ftt_tcp *wait_next, *wait_prev; /* flows that only time will move */
 	struct ftt_tcp *dirty_next;            /* flows with a COMMIT to send */
-	struct ftt_list calls_order;           /* flows whose output waits for the backup to hold our server's calls: calls.h */
 	bool waiting : 1, dirty : 1, closed : 1;
 	bool to_inject : 1; /* in the worker's list */
 	bool difference_told : 1;
