@@ -190,6 +190,28 @@ static void test_the_follower_breaks(void)
 	end();
 }
 
+/* ... and the primary has yet to be told: what begins meanwhile is not followed. */
+static void test_what_begins_after_a_break(void)
+{
+	struct ftt_key key = key_of(4);
+	struct ftt_tcp *c;
+
+	in_step();
+	set_lane(false);
+	followed.log->state = FTT_CALLS_BROKEN;
+	ftt_calls_tick(&backup.worker, model_now);
+	listens(&backup, 4);
+	listens(&primary, 4);
+	says(4, TCP_SYN, 0, 0);
+	go_on();
+	says(4, TCP_ACK, 1, 0);
+	go_on();
+	CHECK((c = ftt_table_find(&primary.worker.table, &key)));
+	CHECK(c->flow.protection == FTT_DETACHED && c->flow.reason == FTT_WHY_REFUSED);
+	CHECK(!backup.worker.table.count[FTT_PROTECTED] && !backup.worker.table.count[FTT_OPENING]);
+	end();
+}
+
 /* What was under way when the lane ended comes again. */
 static void test_the_lane_is_cut(void)
 {
@@ -399,6 +421,7 @@ int main(void)
 	test_another_follower();
 	test_the_leader_breaks();
 	test_the_follower_breaks();
+	test_what_begins_after_a_break();
 	test_the_lane_is_cut();
 	test_too_late();
 	test_a_takeover();

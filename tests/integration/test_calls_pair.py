@@ -61,6 +61,7 @@ def await_followed(pair: Pair) -> None:
         return bool(
             primary["calls"]["in_step"]
             and backup["calls"]["state"] == "caught-up"
+            and primary["history"]["stage"] == "marked"
             and not primary["flows"]["catching"]
             and backup["ready"]
         )

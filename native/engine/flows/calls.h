@@ -92,6 +92,12 @@ static inline bool ftt_calls_lost(const struct ftt_worker *w)
 	return ftt_calls_on(w) && w->mode == FTT_MODE_PAIRED && !w->calls->attached && w->calls->broke.why;
 }
 
+/* Backup: our server is no copy of the primary's any more, and no connection is followed with it. */
+static inline bool ftt_calls_apart(const struct ftt_worker *w)
+{
+	return ftt_calls_on(w) && w->calls->part == FTT_CALLS_PART_FOLLOWS && w->calls->broken;
+}
+
 /* Is there something that is to get on? */
 static inline bool ftt_calls_moves(const struct ftt_worker *w)
 {

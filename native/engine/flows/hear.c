@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "core/tcp/heed.h"
 #include "engine/flows/act.h"
+#include "engine/flows/calls.h"
 #include "engine/flows/cold.h"
 #include "engine/flows/compare.h"
 #include "engine/flows/role.h"
@@ -157,7 +158,10 @@ static void backup_record(struct ftt_worker *w, struct ftt_tcp *c, const struct 
 	heeds = ftt_backup_heeds(c ? &c->flow : NULL, r->type);
 	if (heeds & FTT_ANSWERED)
 		ftt_channel_put_record(&w->channel, from, &answer, &w->n);
-	if (r->type == FTT_REC_OPEN && heeds & FTT_HEEDED)
+	if (r->type == FTT_REC_OPEN && heeds & FTT_HEEDED && ftt_calls_apart(w)) {
+		answer.type = FTT_REC_REFUSED;
+		ftt_channel_put_record(&w->channel, from, &answer, &w->n);
+	} else if (r->type == FTT_REC_OPEN && heeds & FTT_HEEDED)
 		backup_open(w, any, r, from, now_ns);
 	else if (heeds & FTT_HEEDED)
 		heed(w, c, r, now_ns);
