@@ -8,7 +8,7 @@ from typing import Any
 _WORDS = {
     "none": "no server runs",
     "leads": "it leads, and no other server follows it yet",
-    "leads-lost": "the log was longer than limits.calls_bytes: no other server can begin to follow this one",
+    "cut": "the log was longer than limits.calls_bytes: no other server can begin to follow this one",
     "follows": "catches up with the primary's server",
     "caught-up": "caught up with the primary's server",
     "alone": "the server followed one that is gone: no other server can begin to follow it",
@@ -21,14 +21,14 @@ def lines(told: Mapping[str, Any]) -> list[str]:
     leads = state.startswith("leads")
     if state == "broken":
         return [f"NOT PROTECTED  {_where(told['broken'])}"]
-    if state == "alone" or (state == "leads-lost" and not told["in_step"]):
+    if state == "alone" or (state == "cut" and not told["in_step"]):
         return [f"NOT PROTECTED  {_WORDS[state]}"]
     words = "it leads, and another server follows" if leads and told["in_step"] else _WORDS[state]
     waits = f"; output waited {told['waits']} times" if told["waits"] else ""
     found = [
         f"calls        {words}" + (f", {told['log_bytes']} bytes of log{waits}" if state != "none" else "")
     ]
-    return [*found, f"NOT AGAIN    {_WORDS[state]}"] if state == "leads-lost" else found
+    return [*found, f"NOT AGAIN    {_WORDS[state]}"] if state == "cut" else found
 
 
 def _where(broken: Mapping[str, Any]) -> str:

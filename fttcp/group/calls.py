@@ -156,7 +156,7 @@ class Calls:
         machine, state = self._group.machine, CallsState(self._shown.state)
         todo = _todo(self._group.name)
         match machine.role, state:
-            case Role.PRIMARY, CallsState.LEADS_LOST:
+            case Role.PRIMARY, CallsState.CUT:
                 what = "the log of the server's calls is longer than limits.calls_bytes: none can join it"
                 yield Reason("calls-cut", what, todo)
             case Role.PRIMARY, CallsState.BROKEN:

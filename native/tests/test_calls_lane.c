@@ -324,7 +324,7 @@ static void test_too_long(void)
 		go_on();
 		calls_read(&followed, THREAD, &heard, UINT32_MAX);
 	}
-	CHECK(shown(&primary).state == FTT_CALLS_STAGE_LEADS_LOST && shown(&primary).in_step && c->flow.protection == FTT_PROTECTED);
+	CHECK(shown(&primary).state == FTT_CALLS_STAGE_CUT && shown(&primary).in_step && c->flow.protection == FTT_PROTECTED);
 	CHECK(primary.events[FTT_EV_CALLS] == 1 && led.log->state == FTT_CALLS_RUNS);
 	set_lane(false);
 	role(&backup, FTT_MODE_IDLE, 0);
@@ -334,7 +334,7 @@ static void test_too_long(void)
 	CHECK_EQ(led.log->state, FTT_CALLS_ALONE);
 	set_lane(true);
 	go_on();
-	CHECK(shown(&primary).state == FTT_CALLS_STAGE_LEADS_LOST && !shown(&primary).in_step);
+	CHECK(shown(&primary).state == FTT_CALLS_STAGE_CUT && !shown(&primary).in_step);
 	CHECK(shown(&backup).state == FTT_CALLS_STAGE_BROKEN && shown(&backup).theirs && !shown(&backup).why);
 	end();
 }
@@ -345,7 +345,7 @@ static void test_too_long_alone(void)
 	primary.engine.cfg.policy.calls_log = 3 * sizeof(struct ftt_drain_part);
 	while (led.log->state == FTT_CALLS_RUNS)
 		calls(CALLS_RING / 2);
-	CHECK(led.log->state == FTT_CALLS_ALONE && shown(&primary).state == FTT_CALLS_STAGE_LEADS_LOST && !shown(&primary).retained);
+	CHECK(led.log->state == FTT_CALLS_ALONE && shown(&primary).state == FTT_CALLS_STAGE_CUT && !shown(&primary).retained);
 	CHECK_EQ(primary.events[FTT_EV_CALLS], 1);
 	end();
 }

@@ -225,7 +225,7 @@ def test_a_log_that_is_too_long_is_told_of_and_ends_nobody() -> None:
             one.turns(20)
             primary, backup = roles(pair)
             await_condition(
-                lambda: one.turns(50) is None and pair.group(primary)["calls"]["state"] == "leads-lost",
+                lambda: one.turns(50) is None and pair.group(primary)["calls"]["state"] == "cut",
                 60,
                 "the bound",
             )

@@ -228,7 +228,7 @@ def test_a_log_that_became_too_long_ends_nobody(tmp_path: Path) -> None:
     async def test() -> None:
         async with pair(tmp_path) as (primary, backup):
             lives = len(backup.server.parts)
-            primary.tell(CallsState.LEADS_LOST, CallsNews.TOO_LONG)
+            primary.tell(CallsState.CUT, CallsNews.TOO_LONG)
             await until(lambda: "calls-cut" in primary.reasons)
             await until(lambda: not backup.group._hearing.aside(primary.group.machine.settings.name).leads)
             backup.group.look()

@@ -79,7 +79,7 @@ enum ftt_calls_part { FTT_CALLS_PART_NONE = 0, FTT_CALLS_PART_LEADS = 1, FTT_CAL
 enum ftt_calls_stage {
 	FTT_CALLS_STAGE_NONE = 0,
 	FTT_CALLS_STAGE_LEADS = 1,     /* all of it is kept: a new follower can begin with it */
-	FTT_CALLS_STAGE_LEADS_LOST = 2,       /* it grew too long, and none can. One that follows goes on */
+	FTT_CALLS_STAGE_CUT = 2,       /* it grew too long, and none can. One that follows goes on */
 	FTT_CALLS_STAGE_FOLLOWS = 3,
 	FTT_CALLS_STAGE_CAUGHT_UP = 4, /* ... and has come to where the leader was when it began to */
 	FTT_CALLS_STAGE_BROKEN = 5,

@@ -127,7 +127,7 @@ static enum ftt_calls_stage stage(const struct ftt_calls *c)
 	if (c->alone)
 		return FTT_CALLS_STAGE_ALONE;
 	if (c->part == FTT_CALLS_PART_LEADS)
-		return c->drain.cut ? FTT_CALLS_STAGE_LEADS_LOST : FTT_CALLS_STAGE_LEADS;
+		return c->drain.cut ? FTT_CALLS_STAGE_CUT : FTT_CALLS_STAGE_LEADS;
 	return c->caught_up ? FTT_CALLS_STAGE_CAUGHT_UP : FTT_CALLS_STAGE_FOLLOWS;
 }
 
