@@ -81,7 +81,7 @@ class Output:
     callback=_against,
     metavar="SYSTEM,...",
     help="What to measure beside fttcp; none: nothing."
-    f"  [default: {','.join(PEERS)}; short: without {CROSSED_FLOORS}, {EBPF_FLOOR}, {EBPF_PAIR}]",
+    f"  [default: {', '.join(PEERS)}; short: without {CROSSED_FLOORS}, {EBPF_FLOOR}, {EBPF_PAIR}]",
 )
 @click.option(
     "--repeat", type=click.IntRange(min=1), help=f"Passes.  [default: {PASSES}, short: {SHORT_PASSES}]"
