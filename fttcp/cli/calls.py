@@ -18,7 +18,7 @@ _WORDS = {
 def lines(told: Mapping[str, Any]) -> list[str]:
     """Return it for people."""
     state = told["state"]
-    leads = state.startswith("leads")
+    leads = state in ("leads", "cut")
     if state == "broken":
         return [f"NOT PROTECTED  {_where(told['broken'])}"]
     if state == "alone" or (state == "cut" and not told["in_step"]):

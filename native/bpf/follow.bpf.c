@@ -3,7 +3,7 @@
  * follow.bpf.c - a backup whose stack takes the primary's sequence numbers, so that nothing is translated, ever.
  *
  * The primary's programs send the other node a clone of what clients send (from_clients), and of its own SYN-ACKs (to_clients). The
- * backup keeps SYN and SYN-ACK from its stack. When the client's acknowledgement of the handshake comes, the stack is told to build the
+ * backup keeps SYN and SYN-ACK from its stack. When the client's next segment comes, the stack is told to build the
  * connection of it as if it had answered with a SYN cookie (bpf_sk_assign_tcp_reqsk, Linux 6.9): with the primary's ISS, options and clock.
  *
  * What the client acknowledges beyond what this stack has sent is lowered to that; once the stack sends it, that very packet becomes the
@@ -299,22 +299,18 @@ int from_stack(struct __sk_buff *skb)
 {
 	uint32_t first = 0, *speaks = bpf_map_lookup_elem(&role, &first);
 	struct sight *s = look_at(skb, false);
+	bool silent = !speaks || *speaks != FTT_BPF_SPEAKS, back;
 	struct ftt_bpf_followed *f;
-	bool back;
 
 	if (!s)
-		return (!speaks || *speaks != FTT_BPF_SPEAKS) && claims(skb) ? ftt_tcx_swallow() : FTT_TCX_NEXT;
+		return silent && claims(skb) ? ftt_tcx_swallow() : FTT_TCX_NEXT;
 	f = bpf_map_lookup_elem(&followed, &s->key);
 	back = f && (s->seg.len || s->seg.flags & TCP_FIN) && seq_leq(ftt_seg_end(&s->seg), f->client_acked);
-	if (speaks && *speaks == FTT_BPF_SPEAKS) {
-		if (!back)
-			return FTT_TCX_NEXT;
-	} else if (!f) {
+	if (!silent && !back)
+		return FTT_TCX_NEXT;
+	if (!f || !cut(skb, s))
 		return ftt_tcx_swallow();
-	}
-	if (!cut(skb, s))
-		return ftt_tcx_swallow();
-	if (!speaks || *speaks != FTT_BPF_SPEAKS)
+	if (silent)
 		ftt_bpf_clone_to_peer(skb);
 	return back ? give_back(skb, s, f) : ftt_tcx_swallow();
 }
