@@ -236,3 +236,9 @@ def test_a_log_that_became_too_long_ends_nobody(tmp_path: Path) -> None:
             assert "limits.calls_bytes" in lines(primary.group.status()["calls"])[1]
 
     asyncio.run(test())
+
+
+def test_a_leader_whose_log_was_cut_is_followed_as_long_as_it_is() -> None:
+    told = {"state": "cut", "in_step": True, "log_bytes": 9, "waits": 0, "broken": None}
+    assert "another server follows" in lines(told)[0] and lines(told)[1].startswith("NOT AGAIN")
+    assert lines(told | {"in_step": False})[0].startswith("NOT PROTECTED")
